@@ -1,0 +1,5 @@
+"""`python -m allaprima` is `allaprima`."""
+
+from .cli import main
+
+raise SystemExit(main())

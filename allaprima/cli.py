@@ -1,0 +1,157 @@
+"""The command line: `allaprima VERB ...`. One dataclass a verb is its flags, its YAML and its documentation.
+
+Exit codes: 0 done, 2 a message for the user (one line on stderr), 130 stopped with Ctrl-C.
+"""
+
+import dataclasses
+import re
+import sys
+import typing
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import InputError
+
+VERBS = {
+    "train": "learn a painting: photos and one painting in, a style file out",
+    "export": "write a training run or checkpoint as a style file (.onnx)",
+    "image": "paint photos",
+    "video": "paint a video, sound and timing kept",
+    "cam": "paint a camera live",
+    "styles": "list the styles that ship",
+}
+EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or words[0] in {"-h", "--help"}:
+            print(_overview())
+            return 0
+        if words[0] == "--version":
+            print(f"allaprima {__version__}")
+            return 0
+        if words[0] not in VERBS:
+            raise InputError(f"unknown command '{words[0]}': expected one of {', '.join(VERBS)}")
+        command = import_module(f".commands.{words[0]}", __package__)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            command.run(parse(command, words[0], words[1:]))
+    except InputError as error:
+        print(f"allaprima: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("allaprima: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `allaprima styles | head`
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: typing.TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line on stderr, without the file and line that only a programmer wants."""
+    print(f"allaprima: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def parse(command: ModuleType, verb: str, words: Sequence[str]) -> Any:
+    """Words of the command line -> the verb's `Config`.
+
+    A field of `Config` is a flag (`learning_rate` is `--learning-rate`; a bool also has its `--no-` form) unless its
+    metadata says ``positional``: "" for exactly one, "?" for at most one, "*" for any number (a list).
+
+    Raises:
+        InputError: a flag that is unknown, missing or of the wrong type, or that `Config` itself refuses.
+    """
+    from docstring_parser import parse_from_object
+    from jsonargparse import ActionYesNo, ArgumentParser
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise InputError(f"{_readable(message)} (allaprima {verb} --help explains)") from ex
+
+    config_class = command.Config
+    parser = Parser(
+        prog=f"allaprima {verb}", description=config_class.__doc__, epilog=command.__doc__, formatter_class=_formatter()
+    )
+    parser.add_argument("--config", action="config", help="YAML file with these settings; flags after it win.")
+    types = typing.get_type_hints(config_class)
+    texts = {p.arg_name: p.description for p in parse_from_object(config_class).params}
+    for field in dataclasses.fields(config_class):
+        default, required = _default(field)
+        kind, text = types[field.name], texts.get(field.name)
+        flag = "--" + field.name.replace("_", "-")
+        if (count := field.metadata.get("positional")) is not None:
+            # A positional that stands in --config need not be repeated, so its absence is checked below, not here.
+            parser.add_argument(
+                field.name, nargs=count or "?", type=str if count == "*" else kind, default=default, help=text
+            )
+        elif kind is bool:
+            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
+        else:
+            short = ["-o"] if field.name == "output" else []
+            parser.add_argument(*short, flag, type=kind, default=default, required=required, help=text)
+    values = parser.parse_args(list(words)).as_dict()
+    values.pop("config", None)
+    for field in dataclasses.fields(config_class):
+        if "positional" in field.metadata and _default(field)[1] and not values[field.name]:
+            raise InputError(f"{field.name.upper()} is missing (allaprima {verb} --help explains)")
+    try:
+        return config_class(**values)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
+    """The field's default and whether it has to be given."""
+    if field.default is not dataclasses.MISSING:
+        return field.default, False
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory(), False
+    return None, True
+
+
+def _readable(message: str) -> str:
+    """The parser's message as one line in the user's words."""
+    line = " ".join(message.split())
+    line = re.sub(r'^Parser key "([\w.]+)":', lambda m: f"--{m[1].replace('_', '-')}:", line)
+    line = re.sub(
+        r"^the following arguments are required: (\w+)", lambda m: f"--{m[1].replace('_', '-')} is missing", line
+    )
+    return line.replace("typing.Literal", "one of ")
+
+
+def _formatter() -> Any:
+    from jsonargparse import DefaultHelpFormatter
+
+    class Formatter(DefaultHelpFormatter):
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            return "".join(indent + line for line in text.splitlines(keepends=True))  # keeps the examples' lines
+
+    return Formatter
+
+
+def _overview() -> str:
+    verbs = "\n".join(f"  {verb:8}{text}" for verb, text in VERBS.items())
+    return (
+        f"allaprima {__version__}: train a painting into a small network, run it live\n\n"
+        f"usage: allaprima VERB ...    (allaprima VERB --help explains one)\n\n{verbs}\n\n"
+        "  allaprima image me.jpg --style starry_night -o painted.jpg\n"
+        "  allaprima cam --style great_wave\n"
+        "  allaprima train painting.jpg --photos ~/Pictures"
+    )

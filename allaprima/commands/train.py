@@ -1,0 +1,96 @@
+"""Ctrl-C saves and tells how to go on. Watch losses and pictures with: tensorboard --logdir runs"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..contract import StyleCard
+from ..errors import InputError
+from ..terminal import console, on_interrupt, progress_bar
+from ..train.config import TrainConfig as Config
+
+if TYPE_CHECKING:
+    from ..train.trainer import Progress, Trainer
+
+LINE_EVERY = 100  # steps between two lines where there is no terminal to draw a bar on
+
+
+def run(config: Config) -> None:
+    """Train, measure, export the style file.
+
+    Raises:
+        InputError: something in the configuration cannot be used, the disk is full, or the training gave up.
+        KeyboardInterrupt: stopped by the user, with everything saved.
+    """
+    try:
+        from ..models.export import export_style
+        from ..train.trainer import Trainer
+    except ModuleNotFoundError as error:
+        raise InputError(f"training needs {error.name}: pip install 'allaprima[cpu,train]'") from error
+    with Trainer(config) as trainer:
+        with on_interrupt(trainer.stop):
+            _train(trainer)
+        if not trainer.result.finished:
+            if trainer.is_main:
+                console.print(f"saved; go on with: allaprima train --resume {trainer.folder.path}")
+            raise KeyboardInterrupt
+        if trainer.is_main:
+            trainer.finish()
+            path = trainer.folder.path / f"{trainer.config.style_name}.onnx"
+            export_style(trainer.bare_network, path, style_card(trainer))
+            _summary(trainer, str(path))
+
+
+def style_card(trainer: "Trainer") -> StyleCard:
+    """What the style file will say of itself."""
+    from ..train.card import make_card
+
+    figures = trainer.result.figures
+    return make_card(trainer.config, trainer.bare_network, trainer.loss_network, figures)
+
+
+def _train(trainer: "Trainer") -> None:
+    if trainer.is_main:
+        _introduce(trainer)
+    with progress_bar() as bar:
+        task = bar.add_task(trainer.config.style_name, total=trainer.steps, completed=trainer.step, text="")
+        for progress in trainer.run():
+            if not trainer.is_main:
+                continue
+            if progress.note:
+                print(f"allaprima: {progress.note}", file=sys.stderr)
+            bar.update(task, completed=progress.step, text=_losses(progress))
+            if not console.is_terminal and (progress.step % LINE_EVERY == 0 or progress.step == progress.steps):
+                console.print(f"step {progress.step}/{progress.steps}  {_losses(progress)}  {_time_left(progress)}")
+
+
+def _introduce(trainer: "Trainer") -> None:
+    photos, skipped = len(trainer.photos.paths), len(trainer.photos.skipped)
+    console.print(
+        f"{trainer.config.style_name}: {trainer.config.build} network, {trainer.steps} steps of {trainer.config.batch} "
+        f"photos at {trainer.config.size} px, {photos} photos"
+        + (f" ({skipped} skipped)" if skipped else "")
+        + f", {trainer.accelerator.device.type} in {'bf16' if trainer.accelerator.mixed_precision == 'bf16' else 'fp32'}"
+    )
+    for note in trainer.result.notes:
+        print(f"allaprima: {note}", file=sys.stderr)
+
+
+def _losses(progress: "Progress") -> str:
+    values = progress.losses
+    parts = f"loss {values['total']:.3f}  content {values['content']:.3f}  style {values['style']:.4f}"
+    return f"{parts}  {progress.images_per_second:.1f} photos/s"
+
+
+def _time_left(progress: "Progress") -> str:
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{minutes}:{seconds:02} left"
+
+
+def _summary(trainer: "Trainer", path: str) -> None:
+    result = trainer.result
+    if f := result.figures:
+        console.print(f"on {f.photos} unseen photos: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
+    if trainer.photos.skipped:
+        console.print(f"{len(trainer.photos.skipped)} photos were skipped; report.json names them")
+    console.print(f"preview:    {trainer.folder.path / 'preview.jpg'}\nstyle file: {path}")
+    console.print(f"try it:     allaprima image PHOTO --style {path} -o painted.jpg")

@@ -1,0 +1,1 @@
+"""The styles that ship, as data: NAME.onnx (style file), NAME.jpg (thumbnail), NAME.md (model card)."""

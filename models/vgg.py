@@ -1,0 +1,161 @@
+"""VGG-19 and VGG-16 features (Simonyan and Zisserman 2014, arXiv:1409.1556), cut off after the last layer needed.
+
+Weights come from, in this order: the file given, the file named by ALLAPRIMA_VGG, torchvision's cache or download.
+"""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+Architecture = Literal["vgg19", "vgg16"]
+CONVOLUTIONS: dict[Architecture, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
+"""Convolutions in each of the five stages; a 2x2 pooling stands between stages."""
+CHANNELS = (64, 128, 256, 512, 512)
+ENVIRONMENT_VARIABLE = "ALLAPRIMA_VGG"
+
+
+class VGGFeatures(nn.Module):
+    """RGB pictures (B, 3, H, W) in 0..1 -> the activations of the named layers, e.g. {"relu1_1": (B, 64, H, W)}."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, layers: Iterable[str], *, architecture: Architecture = "vgg19", average_pooling: bool = False):
+        super().__init__()
+        self.layers, self.architecture = tuple(dict.fromkeys(layers)), architecture
+        known = layer_names(architecture)
+        for layer in self.layers:
+            if layer not in known:
+                raise ValueError(f"layer: got {layer!r}, expected one of {', '.join(known)}")
+        pooling = nn.AvgPool2d if average_pooling else nn.MaxPool2d  # average pooling: Gatys et al. 2016
+        self.features = _stack(architecture, pooling, depth=max(map(known.index, self.layers)) + 1)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) RGB in 0..1 -> activations by layer name."""
+        x = ((picture - self.mean) / self.std).to(next(self.parameters()).dtype)
+        found = {}
+        for name, module in self.features.named_children():
+            x = module(x)
+            if name in self.layers:
+                found[name] = x
+        return found
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take torchvision's `features.N.weight` and `features.N.bias`, N counted as there; more than needed is fine.
+
+        Raises:
+            InputError: an entry is missing or has another shape.
+        """
+        number = 0  # torchvision numbers convolutions, ReLUs and poolings alike
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):
+                for kind in ("weight", "bias"):
+                    _copy(getattr(module, kind), weights, f"features.{number}.{kind}", self.architecture)
+            number += 1
+
+
+def layer_names(architecture: Architecture) -> list[str]:
+    """`relu1_1`, `relu1_2`, ... in order."""
+    return [f"relu{s}_{c}" for s, n in enumerate(CONVOLUTIONS[architecture], 1) for c in range(1, n + 1)]
+
+
+def load_vgg(
+    layers: Iterable[str],
+    *,
+    architecture: Architecture = "vgg19",
+    average_pooling: bool = False,
+    weights: Path | None = None,
+) -> tuple[VGGFeatures, str]:
+    """VGG features with their trained weights, and the SHA-256 of those weights.
+
+    Raises:
+        InputError: no weights could be had, with the reason of each place that was tried.
+    """
+    vgg = VGGFeatures(layers, architecture=architecture, average_pooling=average_pooling)
+    vgg.load(find_weights(architecture, weights))
+    return vgg, weights_hash(vgg)
+
+
+def find_weights(architecture: Architecture, file: Path | None = None) -> Mapping[str, Tensor]:
+    """torchvision's state dict of `architecture`; see the module's first lines for where it is looked for.
+
+    Raises:
+        InputError: one line with what was tried and what to do.
+    """
+    if file is not None:
+        return _read_weights(file, "--vgg-weights")
+    if named := os.environ.get(ENVIRONMENT_VARIABLE):
+        return _read_weights(Path(named), ENVIRONMENT_VARIABLE)
+    import torchvision
+
+    try:
+        weights = torchvision.models.get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"no {architecture} weights: --vgg-weights not given, {ENVIRONMENT_VARIABLE} not set, and torchvision's "
+            f"download failed ({' '.join(str(error).split())}): connect once, or give a .safetensors or .pth file "
+            f"with torchvision's {architecture} weights"
+        ) from error
+    return state
+
+
+def weights_hash(vgg: VGGFeatures) -> str:
+    """SHA-256 over the parameters in use, in order, as little-endian float32."""
+    digest = hashlib.sha256()
+    for parameter in vgg.parameters():
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stack(architecture: Architecture, pooling: Callable[[int], nn.Module], *, depth: int) -> nn.Sequential:
+    """Convolutions, ReLUs (named `relu1_1`, ...) and poolings, down to the ReLU number `depth`."""
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    channels, relus = 3, 0
+    for stage, count in enumerate(CONVOLUTIONS[architecture], 1):
+        for index in range(1, count + 1):
+            modules[f"conv{stage}_{index}"] = nn.Conv2d(channels, CHANNELS[stage - 1], 3, padding=1)
+            modules[f"relu{stage}_{index}"] = nn.ReLU(inplace=True)
+            channels, relus = CHANNELS[stage - 1], relus + 1
+            if relus == depth:
+                return nn.Sequential(modules)
+        modules[f"pool{stage}"] = pooling(2)
+    raise AssertionError(depth)
+
+
+@torch.no_grad()
+def _copy(target: Tensor, weights: Mapping[str, Tensor], key: str, architecture: str) -> None:
+    if (source := weights.get(key)) is None or source.shape != target.shape:
+        found = "nothing" if source is None else tuple(source.shape)
+        raise InputError(
+            f"the VGG weights hold {found} at '{key}', expected {tuple(target.shape)}: give torchvision's "
+            f"{architecture} weights"
+        )
+    target.copy_(source)
+
+
+def _read_weights(file: Path, given_by: str) -> Mapping[str, Tensor]:
+    if not file.is_file():
+        raise InputError(f"VGG weights '{file}' ({given_by}) do not exist: check the path")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"VGG weights '{file}' ({given_by}) cannot be read: use another copy") from error
+    except Exception as error:  # pickle.UnpicklingError: the file holds more than tensors
+        raise InputError(f"VGG weights '{file}' ({given_by}) are not a plain state dict: use another copy") from error
+    return state

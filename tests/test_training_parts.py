@@ -1,0 +1,249 @@
+"""Configuration, photo stream, schedule, guard and checkpoints."""
+
+import os
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.data_loader import BatchSamplerShard
+from PIL import Image
+
+from allaprima.errors import InputError
+from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
+from allaprima.train.config import TrainConfig
+from allaprima.train.guard import ATTEMPTS, Guard
+from allaprima.train.photos import Crops, Stream, list_photos, random_crop, resize_shorter
+from allaprima.train.schedule import learning_rate
+
+
+def config(**values: object) -> TrainConfig:
+    return TrainConfig(painting=Path("p.jpg"), photos=Path("photos"), **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A photo folder with good photos in sub-folders, and one of each kind that cannot be used."""
+    random = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    (photos / "inner" / "deep").mkdir(parents=True)
+    for number, (place, suffix) in enumerate([("", "jpg"), ("inner", "png"), ("inner/deep", "webp"), ("", "JPEG")]):
+        pixels = random.integers(0, 255, (120, 160, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / place / f"{number}.{suffix}")
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(photos / "tiny.png")
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    (photos / "notes.txt").write_text("no photo")
+    return photos
+
+
+def test_photos_are_found_recursively_and_the_others_are_named(folder: Path) -> None:
+    photos = list_photos(folder, shorter_px=64)
+    assert sorted(p.name for p in photos.paths) == ["0.jpg", "1.png", "2.webp", "3.JPEG"]
+    reasons = {Path(path).name: reason for path, reason in photos.skipped.items()}
+    assert set(reasons) == {"tiny.png", "broken.jpg"}
+    assert "20x20" in reasons["tiny.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [({}, "no JPEG, PNG or WebP"), ({"a.jpg": b"junk", "b.png": b""}, "2 picture files, none usable")],
+)
+def test_a_folder_without_photos(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list_photos(tmp_path, shorter_px=64)
+
+
+def test_a_photo_that_only_looks_whole_is_replaced_and_reported(folder: Path) -> None:
+    good = folder / "0.jpg"
+    (folder / "cut.jpg").write_bytes(good.read_bytes()[:-900])
+    photos = list_photos(folder, shorter_px=64)
+    crops = Crops(photos.paths, size_px=64, flip=True, seed=0)
+    bad = next(i for i, p in enumerate(photos.paths) if p.name == "cut.jpg")
+    sample = crops[bad, 0]
+    assert sample["unreadable"].item() == bad
+    assert sample["photo"].shape == (3, 64, 64)
+    assert crops[(bad + 1) % len(photos.paths), 0]["unreadable"].item() == -1
+
+
+def test_every_photo_comes_once_an_epoch_in_another_order() -> None:
+    batches = list(Stream(10, batch=5, start=0, stop=4, seed=1))
+    first, second = ([i for b in half for i, _ in b] for half in (batches[:2], batches[2:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stream_goes_on_where_it_was_left(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    photos, batch = int(random.integers(2, 12)), int(random.integers(1, 9))
+    whole = list(Stream(photos, batch=batch, start=0, stop=20, seed=seed))
+    for start in (1, 7, 19):
+        assert list(Stream(photos, batch=batch, start=start, stop=20, seed=seed)) == whole[start:]
+
+
+def test_processes_share_a_step_s_photos() -> None:
+    """Two processes see together, step by step, what one sees alone."""
+    alone = list(Stream(11, batch=4, start=3, stop=9, seed=0))
+    parts = [
+        list(BatchSamplerShard(Stream(11, batch=4, start=3, stop=9, seed=0), 2, i, split_batches=True))  # type: ignore[no-untyped-call]
+        for i in range(2)
+    ]
+    assert [a + b for a, b in zip(*parts, strict=True)] == alone
+
+
+def test_a_crop_depends_on_its_number_alone(folder: Path) -> None:
+    paths = list_photos(folder, shorter_px=64).paths
+    crops = Crops(paths, size_px=64, flip=True, seed=5)
+    assert torch.equal(crops[0, 17]["photo"], Crops(paths, size_px=64, flip=True, seed=5)[0, 17]["photo"])
+    assert not torch.equal(crops[0, 17]["photo"], crops[0, 18]["photo"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crops_have_their_size_whatever_the_photo(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    photo = random.integers(0, 255, (*random.integers(20, 300, 2), 3), dtype=np.uint8)
+    assert random_crop(photo, 64, random, flip=True).shape == (64, 64, 3)
+    assert min(resize_shorter(photo, 50).shape[:2]) == 50
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    c = config(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(step, 100, c) for step in range(100)]
+    assert rates.index(max(rates)) in {9, 10}
+    assert max(rates) <= 1
+    assert all(a < b for a, b in zip(rates[:10], rates[1:10], strict=False))
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": 3}, "--size: got 3, expected at least 64"),
+        ({"batch": 0}, "--batch: got 0"),
+        ({"steps": 5, "epochs": 1.0}, "--steps and --epochs"),
+        ({"learning_rate": 0.0}, "--learning-rate: got 0.0"),
+        ({"style_layers": {}}, "--style-layers"),
+        ({"style_layers": {"relu1_1": 0.0}}, "--style-layers"),
+        ({"warmup": 1.0}, "--warmup: got 1.0"),
+    ],
+)
+def test_a_configuration_names_the_flag_that_is_wrong(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config(**values)
+
+
+def test_a_configuration_survives_json() -> None:
+    c = config(size=128, style_layers={"relu3_1": 2.0}, vgg_weights=Path("w.pth"))
+    assert TrainConfig.from_json(c.to_json()) == c
+    assert TrainConfig.from_json(c.to_json() | {"from_the_future": 1}) == c
+
+
+def entry(total: float = 1.0, contrast: float = 0.2) -> dict[str, float]:
+    return {"total": total, "contrast": contrast}
+
+
+def test_the_guard_sees_what_is_wrong() -> None:
+    guard = Guard()
+    assert guard.trouble([entry()], warming_up=False) is None
+    for bad in (float("nan"), float("inf")):
+        assert "not a number" in str(guard.trouble([entry(), entry(bad), entry()], warming_up=True))
+    flat = [entry(contrast=0.0)]
+    assert "flat" in str(guard.trouble(flat, warming_up=False))
+    assert guard.trouble(flat, warming_up=True) is None
+    assert guard.trouble([*flat, entry()], warming_up=False) is None
+
+
+def test_the_guard_slows_down_three_times_then_gives_up() -> None:
+    guard = Guard()
+    for number in range(1, ATTEMPTS + 1):
+        assert "back to the last good step" in guard.slow_down("bad")
+        assert guard.rate_scale == 0.5**number
+    with pytest.raises(InputError, match=r"gave up: bad, also after 3 rollbacks: try a lower --learning-rate"):
+        guard.slow_down("bad")
+
+
+def checkpoint(step: int, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    return Checkpoint(
+        config=config(seed=7),
+        step=step,
+        steps=100,
+        rate_scale=0.25,
+        loss_network={"architecture": "vgg19", "sha256": "abc"},
+        photos="f",
+        network=dict(network.state_dict()),
+        optimizer=pack_optimizer(optimizer),
+        random=torch.get_rng_state(),
+    )
+
+
+def trained() -> tuple[torch.nn.Linear, torch.optim.Adam]:
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+    return network, optimizer
+
+
+def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
+    network, optimizer = trained()
+    saved = checkpoint(30, network, optimizer)
+    (tmp_path / FOLDER).mkdir()
+    saved.save(tmp_path / FOLDER, keep=3)
+    loaded = load_checkpoint(tmp_path)
+    assert (loaded.config, loaded.step, loaded.steps, loaded.rate_scale) == (saved.config, 30, 100, 0.25)
+    assert loaded.loss_network == saved.loss_network
+    assert torch.equal(loaded.random, saved.random)
+    other = torch.nn.Linear(3, 2)
+    other.load_state_dict(loaded.network)
+    again = torch.optim.Adam(other.parameters(), lr=0.1)
+    unpack_optimizer(again, loaded.optimizer)
+    for net, opt in ((network, optimizer), (other, again)):
+        opt.zero_grad()
+        net(torch.ones(1, 3)).square().sum().backward()
+        opt.step()
+    assert torch.equal(network.weight, other.weight)
+
+
+def test_only_the_last_checkpoints_stay(tmp_path: Path) -> None:
+    for step in (5, 10, 100, 1000):
+        checkpoint(step, *trained()).save(tmp_path, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000100.safetensors", "step-0001000.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "foreign"])
+def test_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
+    path = checkpoint(1, *trained()).save(tmp_path, keep=1)
+    whole = path.read_bytes()
+    if damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"weight": torch.zeros(1)}, path)
+    else:
+        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "pickle": b"\x80\x04."}[damage])
+    with pytest.raises(InputError, match=r"step-0000001\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    """The kernel itself refuses the write, in a child whose files may not grow beyond what the first one needed."""
+    network, optimizer = trained()
+    first = checkpoint(1, network, optimizer).save(tmp_path, keep=5)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (first.stat().st_size // 2, resource.RLIM_INFINITY))
+            checkpoint(2, network, optimizer).save(tmp_path, keep=5)
+        except InputError as error:
+            code = 0 if "no space left" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == [first.name]
+    assert load_checkpoint(first).step == 1

@@ -1,0 +1,1 @@
+"""How a painting becomes a network: photos -> batches -> network -> features -> losses -> step -> checkpoint."""

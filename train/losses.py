@@ -1,0 +1,149 @@
+"""The perceptual losses of Gatys et al. (2016) and Johnson et al. (2016), scale-free, each a small module.
+
+Content and style distances are relative to the photo's and the painting's own size in feature space, so that one
+weighting fits all paintings. Every loss takes stylized pictures or activations and returns a scalar in float32; it is
+a mean over the pictures of the batch, so that a batch split over processes gives the same gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-8
+
+
+def gram_matrix(activation: Tensor) -> Tensor:
+    """Activations (B, C, H, W) -> their Gram matrices F F^T / (H W), (B, C, C), float32."""
+    batch, channels, height, width = activation.shape
+    flat = activation.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view where channels_last
+    # Gatys divides by 4 C^2 (H W)^2; here the relative distance below takes out every constant but the number of pixels.
+    product: Tensor = _SelfProduct.apply(flat)
+    return product.float() / (height * width)
+
+
+class _SelfProduct(torch.autograd.Function):
+    """X^T X over the last two dimensions; its gradient X (D + D^T) in one product, where autograd takes two and a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.transpose(1, 2) @ x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return x @ (gradient + gradient.transpose(1, 2))  # type: ignore[no-any-return]
+
+
+def relative_distance(value: Tensor, target: Tensor) -> Tensor:
+    """||value - target||^2 / ||target||^2 for each of the batch: (B, ...) twice -> (B,), float32."""
+    difference = (value.float() - target.float()).flatten(1).square().sum(1)
+    return difference / (target.float().flatten(1).square().sum(1) + EPSILON)
+
+
+class ContentLoss(nn.Module):
+    """How far the painting's activation is from the photo's, over the photo's own: 0 for the photo, 1 for black."""
+
+    def forward(self, activation: Tensor, photo: Tensor) -> Tensor:
+        """Activations (B, C, H, W) of the stylized picture and of the photo -> scalar."""
+        return relative_distance(activation, photo).mean()
+
+
+class StyleLoss(nn.Module):
+    """How far an activation's Gram matrix is from the painting's, over the painting's own."""
+
+    target: Tensor
+
+    def __init__(self, painting: Tensor) -> None:
+        """Take the painting's activation, (1, C, H, W) or several of them (B, C, H, W), which are averaged."""
+        super().__init__()
+        self.register_buffer("target", gram_matrix(painting).mean(0, keepdim=True), persistent=False)
+
+    def forward(self, activation: Tensor) -> Tensor:
+        """Activation (B, C, H, W) -> scalar."""
+        return relative_distance(gram_matrix(activation), self.target.expand(len(activation), -1, -1)).mean()
+
+    def extra_repr(self) -> str:
+        """Channels of the layer."""
+        return f"channels={self.target.shape[-1]}"
+
+
+class TotalVariationLoss(nn.Module):
+    """Mean absolute difference of neighbouring pixels, both directions (anisotropic total variation)."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """RGB (B, C, H, W) in 0..1 -> scalar in 0..2."""
+        picture = picture.float()
+        return picture.diff(dim=-1).abs().mean() + picture.diff(dim=-2).abs().mean()
+
+
+class GridLoss(nn.Module):
+    """The share of a picture's fine detail that repeats from one 8-pixel cell to the next: what the eye sees as a grid.
+
+    Sub-pixel ends and VGG's poolings both have periods that divide 8. Detail (the picture less its 9x9 box blur) is
+    averaged over the cells of a window; random texture averages out to 1 / cells^2 of its energy, a grid stays whole.
+    Each window counts the same, however little detail it has: the eye finds a grid in the sky first.
+    """
+
+    invisible = (0.5 / 255) ** 2  # detail of half a grey level, as energy
+
+    def __init__(self, *, period: int = 8, cells: int = 8) -> None:
+        super().__init__()
+        self.period, self.cells = period, cells
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """RGB (B, 3, H, W) in 0..1 -> scalar in 0..1; 0 for pictures smaller than one window."""
+        luma = picture.float().mean(1, keepdim=True)
+        p, window = self.period, self.period * self.cells
+        detail = (luma - F.avg_pool2d(luma, p + 1, 1, p // 2))[..., p:-p, p:-p]
+        batch, _, height, width = detail.shape
+        rows, columns = height // window, width // window
+        if rows * columns == 0:
+            return picture.new_zeros((), dtype=torch.float32)
+        detail = detail[..., : rows * window, : columns * window]
+        # (B, window row, cell row, y, window column, cell column, x)
+        cells = detail.reshape(batch, rows, self.cells, p, columns, self.cells, p)
+        repeated = cells.mean(dim=(2, 5)).square().mean(dim=(2, 4))  # (B, window row, window column)
+        return (repeated / (cells.square().mean(dim=(2, 3, 5, 6)) + self.invisible)).mean()
+
+
+class PerceptualLoss(nn.Module):
+    """content + k * style + small total variation and grid terms, with each part's value for the log."""
+
+    def __init__(
+        self,
+        painting: Mapping[str, Tensor],
+        *,
+        content_layer: str,
+        style_layers: Mapping[str, float],
+        style_weight: float,
+        tv_weight: float,
+        grid_weight: float,
+    ) -> None:
+        """Take the painting's activations by layer name; style layers are averaged with their weights."""
+        super().__init__()
+        total = sum(style_layers.values())
+        self.content_layer = content_layer
+        self.shares = {layer: weight / total for layer, weight in style_layers.items()}
+        self.style_weight, self.tv_weight, self.grid_weight = style_weight, tv_weight, grid_weight
+        self.content, self.tv, self.grid = ContentLoss(), TotalVariationLoss(), GridLoss()
+        self.styles = nn.ModuleDict({layer: StyleLoss(painting[layer]) for layer in style_layers})
+
+    def forward(
+        self, picture: Tensor, activations: Mapping[str, Tensor], photo: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Stylized picture (B, 3, H, W), its activations and the photo's -> `total`, `content`, `style`, ... scalars."""
+        parts = {f"style/{layer}": loss(activations[layer]) for layer, loss in self.styles.items()}
+        parts["content"] = self.content(activations[self.content_layer], photo[self.content_layer])
+        parts["style"] = sum((share * parts[f"style/{layer}"] for layer, share in self.shares.items()), torch.zeros(()))
+        parts["tv"], parts["grid"] = self.tv(picture), self.grid(picture)
+        parts["total"] = (
+            parts["content"]
+            + self.style_weight * parts["style"]
+            + self.tv_weight * parts["tv"]
+            + self.grid_weight * parts["grid"]
+        )
+        return parts

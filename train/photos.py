@@ -1,0 +1,162 @@
+"""Photos for training: a folder, searched recursively, as an endless, seeded, resumable stream of crops.
+
+Which photo is number n of the stream, and how it is cropped, depends on (seed, n) alone. So a training resumes in
+mid-epoch without saved random states, and any number of workers or processes sees the same images in the same step.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ..errors import InputError
+from ..pictures import Frame, find_pictures, picture_size, read_picture
+
+ZOOM = 1.5  # a photo's shorter side is scaled to between 1 and ZOOM times the crop
+HELD_OUT = 8  # photos kept for validation where none are given, out of at least HELD_OUT_FROM
+HELD_OUT_FROM = 40
+
+
+class Sample(TypedDict):
+    """One item of the stream, and with a leading batch dimension one batch."""
+
+    photo: Tensor
+    """(3, size, size) uint8 RGB."""
+    unreadable: Tensor
+    """Index of a photo that could not be decoded and was replaced by another; -1 for none. int64."""
+
+
+@dataclass
+class PhotoList:
+    """What a folder holds: usable photos, and the others with the reason."""
+
+    paths: list[Path]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Path -> why it is not used."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the names, in order: a resumed run must see the same list."""
+        return hashlib.sha256("\n".join(path.name for path in self.paths).encode()).hexdigest()[:16]
+
+    def split(self, count: int) -> tuple["PhotoList", list[Path]]:
+        """Hold out `count` photos, evenly spaced."""
+        chosen = {self.paths[i * len(self.paths) // count] for i in range(count)} if count else set()
+        return PhotoList([p for p in self.paths if p not in chosen], self.skipped), sorted(chosen)
+
+
+def list_photos(folder: Path, *, shorter_px: int, on_file: Callable[[int, int], None] | None = None) -> PhotoList:
+    """Every usable photo below `folder`; damaged ones and those with a shorter side below `shorter_px` are set aside.
+
+    Only headers are read here. `on_file(done, total)` is called for each file.
+
+    Raises:
+        InputError: no such folder, or nothing usable in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"photo folder '{folder}' does not exist: give a folder with photos (--photos)")
+    files, photos = find_pictures(folder), PhotoList([])
+    for number, path in enumerate(files, 1):
+        if reason := _why_not(path, shorter_px):
+            photos.skipped[str(path)] = reason
+        else:
+            photos.paths.append(path)
+        if on_file:
+            on_file(number, len(files))
+    if not photos.paths:
+        found = f"{len(files)} picture files, none usable" if files else "no JPEG, PNG or WebP"
+        first = next((f", the first: {Path(p).name} is {why}" for p, why in photos.skipped.items()), "")
+        raise InputError(f"photo folder '{folder}' has {found}{first}: give a folder with photos (--photos)")
+    return photos
+
+
+def _why_not(path: Path, shorter_px: int) -> str | None:
+    try:
+        width, height = picture_size(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "unreadable"
+    return None if min(width, height) >= shorter_px else f"tiny ({width}x{height} px, needs {shorter_px})"
+
+
+class Crops(Dataset[Sample]):
+    """(photo index, sample number) -> a random crop; the randomness is that of (seed, sample number)."""
+
+    def __init__(self, paths: Sequence[Path], *, size_px: int, flip: bool, seed: int) -> None:
+        self.paths, self.size_px, self.flip, self.seed = paths, size_px, flip, seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
+        """The crop; where its photo cannot be decoded, one of the next photo, and the index of the bad one."""
+        index, number = key
+        random = np.random.default_rng((self.seed, number))
+        unreadable = -1
+        for attempt in range(len(self.paths)):
+            at = (index + attempt) % len(self.paths)
+            try:
+                photo = read_picture(self.paths[at], shorter_px=round(self.size_px * ZOOM))
+            except InputError:
+                unreadable = index
+                continue
+            crop = random_crop(photo, self.size_px, random, flip=self.flip)
+            return {"photo": torch.from_numpy(crop).permute(2, 0, 1), "unreadable": torch.tensor(unreadable)}
+        raise InputError(f"none of the {len(self.paths)} photos can be decoded: give other photos (--photos)")
+
+
+class Stream(Sampler[list[tuple[int, int]]]):
+    """Batches of (photo index, sample number), from batch `start` to batch `stop`: each epoch its own permutation."""
+
+    def __init__(self, photos: int, *, batch: int, start: int, stop: int, seed: int) -> None:
+        self.photos, self.batch, self.start, self.stop, self.seed = photos, batch, start, stop, seed
+        self.batch_size = batch  # Accelerate looks at these two when it splits batches over processes
+        self.drop_last = True
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        orders: dict[int, np.ndarray] = {}
+        for batch in range(self.start, self.stop):
+            numbers = range(batch * self.batch, (batch + 1) * self.batch)
+            yield [(self._photo(number, orders), number) for number in numbers]
+
+    def _photo(self, number: int, orders: dict[int, np.ndarray]) -> int:
+        epoch, place = divmod(number, self.photos)
+        if epoch not in orders:
+            orders.clear()  # a batch spans two epochs at most now and then; redrawing one order is cheap
+            orders[epoch] = np.random.default_rng((self.seed, epoch, 1)).permutation(self.photos)
+        return int(orders[epoch][place])
+
+
+def random_crop(photo: Frame, size_px: int, random: np.random.Generator, *, flip: bool) -> Frame:
+    """(H, W, 3) uint8 -> a (size, size, 3) crop, scaled (never up, unless the photo is smaller) and perhaps mirrored."""
+    shorter = min(photo.shape[:2])
+    zoom = random.uniform(1.0, ZOOM)
+    side = min(shorter, size_px * shorter / min(shorter, size_px * zoom))  # of the square taken from the photo, in px
+    top, left = (random.uniform(0, extent - side) for extent in photo.shape[:2])
+    image = Image.fromarray(photo).resize(
+        (size_px, size_px), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+    )
+    crop = np.array(image)
+    return crop[:, ::-1].copy() if flip and random.random() < 0.5 else crop
+
+
+def resize_shorter(picture: Frame, shorter_px: int) -> Frame:
+    """(H, W, 3) uint8 -> the same picture with its shorter side `shorter_px`, the longer one at most 4 times that."""
+    height, width = picture.shape[:2]
+    scale = shorter_px / min(height, width)
+    size = (min(round(width * scale), 4 * shorter_px), min(round(height * scale), 4 * shorter_px))
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def to_tensor(picture: Frame) -> Tensor:
+    """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32 in 0..1."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255

@@ -1,0 +1,399 @@
+"""The training loop, run by Hugging Face Accelerate: one process, or several on several GPUs and machines.
+
+    with Trainer(config) as trainer:
+        for progress in trainer.run():
+            print(progress.step, progress.losses["total"])
+
+The loop never prints and never exits; it yields its progress, and `allaprima train` draws it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from ..models.transformer import build
+from ..models.vgg import load_vgg
+from ..pictures import read_picture
+from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
+from .config import DEFAULT_STEPS, TrainConfig
+from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
+from .guard import Guard
+from .losses import PerceptualLoss
+from .photos import HELD_OUT, HELD_OUT_FROM, Crops, PhotoList, Stream, list_photos, resize_shorter, to_tensor
+from .run_folder import RunFolder
+from .schedule import learning_rate
+
+LOG_EVERY = 10  # steps between two looks at the losses: each look waits for the device
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands."""
+
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    """The last step's, by name."""
+    learning_rate: float
+    images_per_second: float
+    seconds_left: float
+    note: str = ""
+    """Something that happened, in words."""
+
+
+@dataclass
+class Result:
+    """What a training came to."""
+
+    finished: bool = False
+    figures: Figures | None = None
+    seconds: float = 0.0
+    rollbacks: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class ClampWithGradient(torch.autograd.Function):
+    """Clamp to 0..1, and let through the gradient wherever it leads back into the range."""
+
+    @staticmethod
+    def forward(ctx: Any, picture: Tensor) -> Tensor:
+        """Any shape -> the same, clamped."""
+        clamped = picture.clamp(0, 1)
+        ctx.save_for_backward(picture - clamped)
+        return clamped
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        """Zero only where a step against the gradient would lead further out."""
+        (outside,) = ctx.saved_tensors
+        return gradient * (gradient * outside >= 0)
+
+
+class Trainer:
+    """One training, from its configuration (or a run to resume) to the figures of the trained network.
+
+    Raises:
+        InputError: on construction, for anything in the configuration that cannot be used; while running, when the
+            disk is full or the training does not converge.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        checkpoint = load_checkpoint(config.resume) if config.resume else None
+        self.config = config = merge(config, checkpoint)
+        assert config.painting is not None
+        assert config.photos is not None
+        self.painting = read_picture(config.painting, what="painting")
+        self.photos, held_out = _photos(config)
+        self.steps = checkpoint.steps if checkpoint else _steps(config, len(self.photos.paths))
+
+        torch.manual_seed(config.seed)
+        self.accelerator = Accelerator(
+            mixed_precision=precision(config.precision),
+            cpu=not torch.accelerator.is_available(),
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            step_scheduler_with_optimizer=False,
+        )
+        self._check_batch()
+        self.device = self.accelerator.device
+        vgg, sha256 = load_vgg(
+            config.layers, architecture=config.vgg, average_pooling=config.average_pooling, weights=config.vgg_weights
+        )
+        self.loss_network = {"architecture": config.vgg, "sha256": sha256}
+        if checkpoint and checkpoint.loss_network != self.loss_network:
+            raise InputError(f"the {config.vgg} weights are not those this run started with: give the same --vgg-weights")
+        self.vgg = vgg.to(self.device, self._dtype, memory_format=torch.channels_last)
+        self.loss = self._make_loss().to(self.device)
+        network = build(config.build).to(self.device, memory_format=torch.channels_last)
+        if checkpoint:
+            network.load_state_dict(checkpoint.network)
+            torch.set_rng_state(checkpoint.random)
+        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        if checkpoint:
+            unpack_optimizer(self.optimizer, checkpoint.optimizer)
+        self.step = checkpoint.step if checkpoint else 0
+        self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
+        self.val_photos = read_photos(held_out) if self.is_main else []
+        self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
+        self.result = Result()
+        self._stop = False
+        self.folder = RunFolder(_run_path(config), resume=checkpoint is not None, write=self.is_main)
+
+    def __enter__(self) -> "Trainer":
+        self.folder.open(self.config, first_step=self.step, painting=self.painting)
+        if self._photos_changed:
+            self.result.notes.append("the photos are not those this run started with: the losses will differ")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.folder.close()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def bare_network(self) -> torch.nn.Module:
+        """The network without what Accelerate wraps around it, in fp32."""
+        unwrapped: torch.nn.Module = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        return unwrapped
+
+    def stop(self) -> None:
+        """Ask the loop to save and end after the step it is in (what Ctrl-C does)."""
+        self._stop = True
+
+    def run(self) -> Iterator[Progress]:
+        """Train from the present step to the last; a checkpoint is written at the end, whatever ended it."""
+        started, good = time.perf_counter(), self.snapshot()
+        clock = _Clock()
+        while self.step < self.steps and not self._stop:
+            log: list[dict[str, Tensor]] = []
+            for batch in self._loader():
+                self._note_unreadable(batch)
+                log.append(self._train_step(batch["photo"]))
+                self.step += 1
+                if len(log) < LOG_EVERY and self.step < self.steps and not self._due() and not self._stop_now():
+                    continue
+                values = self._gather(log)
+                if trouble := self.guard.trouble(values, warming_up=self.step < 2 * self._warmup_steps + LOG_EVERY):
+                    note = f"step {self.step}: {self.guard.slow_down(trouble)}"
+                    self.restore(good)
+                    self.result.notes.append(note)
+                    yield self._progress(values[-1], clock, note)
+                    break  # the stream starts anew at the step gone back to
+                self._write_log(values, clock.lap(len(values) * self.config.batch))
+                good, log = self.snapshot(), []
+                self._periodic()
+                yield self._progress(values[-1], clock)
+                if self._agree(self._stop):
+                    self._stop = True
+                    break
+        self.result.seconds += time.perf_counter() - started
+        self.result.rollbacks = self.guard.rollbacks
+        self.result.finished = self.step >= self.steps
+        self.save()
+
+    def finish(self) -> Figures | None:
+        """Write figures and report of the trained network; None where there are no validation photos."""
+        if not self.is_main:
+            return None
+        c, result = self.config, self.result
+        if self.val_photos:
+            result.figures = self._measure()
+            self.folder.hparams(c, asdict(result.figures))
+        contents = asdict(result) | {
+            "step": self.step,
+            "steps": self.steps,
+            "photos": {"used": len(self.photos.paths), "skipped": self.photos.skipped},
+            "loss_network": self.loss_network,
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+        }
+        self.folder.report(c, contents)
+        return result.figures
+
+    def _measure(self) -> Figures:
+        """The yardstick, whatever layers, pooling and precision the training used."""
+        c = self.config
+        vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=c.vgg, weights=c.vgg_weights)
+        return evaluate(
+            self.bare_network, vgg.to(self.device), self.painting, self.val_photos, style_weight=c.style_weight
+        )
+
+    def snapshot(self) -> Checkpoint:
+        """All that a training needs to go on from here, as copies."""
+        network = {k: v.detach().clone() for k, v in self.bare_network.state_dict().items()}
+        return Checkpoint(
+            config=self.config,
+            step=self.step,
+            steps=self.steps,
+            rate_scale=self.guard.rate_scale,
+            loss_network=self.loss_network,
+            photos=self.photos.fingerprint,
+            network=network,
+            optimizer=pack_optimizer(self.optimizer),
+            random=torch.get_rng_state(),
+        )
+
+    def restore(self, snapshot: Checkpoint) -> None:
+        """Go back to a snapshot; the guard keeps its new rate."""
+        self.bare_network.load_state_dict(snapshot.network)
+        unpack_optimizer(self.optimizer, snapshot.optimizer)
+        torch.set_rng_state(snapshot.random)
+        self.step = snapshot.step
+
+    def save(self) -> None:
+        """Write a checkpoint; in one process only."""
+        if self.is_main:
+            self.folder.flush()
+            self.snapshot().save(self.folder.path / FOLDER, keep=self.config.keep_checkpoints)
+
+    def _train_step(self, photo: Tensor) -> dict[str, Tensor]:
+        photo = photo.to(memory_format=torch.channels_last).float() / 255
+        with torch.no_grad():  # the photo's features are a target: no graph, no gradient
+            wanted = self.vgg(photo)
+        picture = ClampWithGradient.apply(self.network(photo).float())
+        parts = self.loss(picture, self.vgg(picture), wanted)
+        parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
+        rate = learning_rate(self.step, self.steps, self.config) * self.guard.rate_scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(parts["total"])
+        self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        return {name: value.detach() for name, value in parts.items()}
+
+    def _loader(self) -> Any:
+        paths, c = self.photos.paths, self.config
+        stream = Stream(len(paths), batch=c.batch, start=self.step, stop=self.steps, seed=c.seed)
+        crops = Crops(paths, size_px=c.size, flip=c.flip, seed=c.seed)
+        loader: DataLoader[Any] = DataLoader(
+            crops, batch_sampler=stream, num_workers=c.workers, pin_memory=self.device.type == "cuda"
+        )
+        return self.accelerator.prepare(loader)
+
+    def _make_loss(self) -> PerceptualLoss:
+        c = self.config
+        painting = to_tensor(resize_shorter(self.painting, c.style_size)).to(self.device)
+        with torch.no_grad():
+            activations = self.vgg(painting.to(memory_format=torch.channels_last))
+        return PerceptualLoss(
+            activations,
+            content_layer=c.content_layer,
+            style_layers=c.style_layers,
+            style_weight=c.style_weight,
+            tv_weight=c.tv_weight,
+            grid_weight=c.grid_weight,
+        )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+
+    @property
+    def _warmup_steps(self) -> int:
+        return round(self.config.warmup * self.steps)
+
+    def _check_batch(self) -> None:
+        if self.config.batch % self.accelerator.num_processes:
+            raise InputError(
+                f"--batch: got {self.config.batch}, expected a multiple of the {self.accelerator.num_processes} processes"
+            )
+
+    def _note_unreadable(self, batch: Mapping[str, Tensor]) -> None:
+        for index in batch["unreadable"][batch["unreadable"] >= 0].tolist():
+            self.photos.skipped[str(self.photos.paths[index])] = "cannot be decoded"
+
+    def _gather(self, log: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+        """Losses of the last steps, averaged over the processes, as numbers."""
+        names = list(log[0])
+        table = torch.stack([torch.stack([entry[name].float() for name in names]) for entry in log])
+        table = self.accelerator.reduce(table, reduction="mean")
+        return [dict(zip(names, row, strict=True)) for row in table.tolist()]
+
+    def _write_log(self, values: list[dict[str, float]], images_per_second: float) -> None:
+        first = self.step - len(values) + 1
+        for step, entry in enumerate(values, first):
+            rate = learning_rate(step - 1, self.steps, self.config) * self.guard.rate_scale
+            self.folder.log(step, entry, rate, images_per_second)
+
+    def _due(self) -> bool:
+        return self.step % self.config.checkpoint_every == 0 or self.step % self.config.preview_every == 0
+
+    def _periodic(self) -> None:
+        if self.step % self.config.checkpoint_every == 0:
+            self.save()
+        if self.step % self.config.preview_every == 0 or self.step == self.steps:
+            self.folder.show(self.bare_network, self.painting, self.val_photos, self.step)
+
+    def _stop_now(self) -> bool:
+        return self._stop and self.accelerator.num_processes == 1  # several processes agree at the next look
+
+    def _agree(self, flag: bool) -> bool:
+        """Whether any process raised its flag."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum").item())
+
+    def _progress(self, losses: Mapping[str, float], clock: "_Clock", note: str = "") -> Progress:
+        rate = learning_rate(max(0, self.step - 1), self.steps, self.config) * self.guard.rate_scale
+        per_second = clock.images_per_second
+        left = (self.steps - self.step) * self.config.batch / per_second if per_second else float("inf")
+        return Progress(self.step, self.steps, losses, rate, per_second, left, note)
+
+
+class _Clock:
+    """Images per second, smoothed."""
+
+    def __init__(self) -> None:
+        self.last, self.images_per_second = time.perf_counter(), 0.0
+
+    def lap(self, images: int) -> float:
+        now = time.perf_counter()
+        rate = images / max(now - self.last, 1e-9)
+        self.images_per_second = rate if not self.images_per_second else 0.8 * self.images_per_second + 0.2 * rate
+        self.last = now
+        return rate
+
+
+def precision(wanted: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "no"]:
+    """Accelerate's name for it; auto is bf16 where the device computes in bf16. Never fp16, which overflows to NaN."""
+    if wanted == "auto":
+        wanted = "bf16" if _has_bf16() else "fp32"
+    return "bf16" if wanted == "bf16" else "no"
+
+
+def _has_bf16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.accelerator.is_available():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def merge(config: TrainConfig, checkpoint: Checkpoint | None) -> TrainConfig:
+    """The configuration to run: the checkpoint's when resuming, save for where things lie on this machine."""
+    if checkpoint is None:
+        return config
+    places = {name: value for name in PLACES if (value := getattr(config, name)) is not None}
+    return replace(checkpoint.config, resume=config.resume, **places)
+
+
+PLACES = ("painting", "photos", "val_photos", "vgg_weights")
+"""What may be given anew with --resume: the same things can lie elsewhere."""
+
+
+def _run_path(config: TrainConfig) -> Path:
+    if config.resume:
+        return config.resume if config.resume.is_dir() else config.resume.parent.parent
+    return config.out or Path("runs") / config.style_name
+
+
+def _steps(config: TrainConfig, photos: int) -> int:
+    if config.epochs is not None:
+        return max(1, round(config.epochs * photos / config.batch))
+    return config.steps or DEFAULT_STEPS
+
+
+def _photos(config: TrainConfig) -> tuple[PhotoList, list[Path]]:
+    """Photos to train on and photos to validate on."""
+    assert config.photos is not None
+    photos = list_photos(config.photos, shorter_px=config.size // 2)
+    if config.val_photos is not None:
+        return photos, list_photos(config.val_photos, shorter_px=config.size // 2).split(HELD_OUT)[1]
+    if len(photos.paths) < HELD_OUT_FROM:  # too few to give any away: show some of them
+        return photos, photos.split(min(HELD_OUT, len(photos.paths)))[1]
+    return photos.split(HELD_OUT)
+
