@@ -5,4 +5,4 @@ Its message is a single line that names the value and the remedy; the command li
 
 
 class InputError(ValueError):
-    """Something the user gave (a file, a flag, a camera) cannot be used: what is wrong, with the value, and what to do."""
+    """What the user gave (a file, a flag, a camera) cannot be used: what is wrong, with the value, and what to do."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .contract import MIN_SIZE_PX
 from .errors import InputError
@@ -59,7 +59,7 @@ def read_picture(path: Path, *, what: str = "photo", shorter_px: int | None = No
         raise InputError(
             f"{what} '{path}' claims more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels: scale it down first"
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InputError(f"{what} '{path}' is not a JPEG, PNG or WebP picture: convert it first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -75,7 +75,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=_FORMATS) as image:
-            return image.size
+            width, height = image.size
+            return width, height
 
 
 def find_pictures(folder: Path) -> list[Path]:

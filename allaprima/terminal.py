@@ -28,7 +28,7 @@ def progress_bar() -> Progress:
 
 @contextmanager
 def on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C (or termination signal) calls `stop`, so that work ends in good order; the second one ends it."""
+    """The first Ctrl-C or termination signal calls `stop`, so that work ends in good order; the second one ends it."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop()

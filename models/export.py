@@ -39,7 +39,7 @@ class FrameStyle(nn.Module):
     def forward(self, frame: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB -> the same."""
         x = frame.permute(0, 3, 1, 2).to(self.network.mean.dtype) / 255
-        y = (self.network(x) * 255).clamp(0, 255).round()
+        y: Tensor = (self.network(x) * 255).clamp(0, 255).round()
         return y.to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -56,7 +56,9 @@ class TensorStyle(nn.Module):
         return y.clamp(0, 1)
 
 
-def export_style(network: ImageTransformer, path: Path, card: StyleCard, *, io: Io = "frame", half: bool = False) -> None:
+def export_style(
+    network: ImageTransformer, path: Path, card: StyleCard, *, io: Io = "frame", half: bool = False
+) -> None:
     """Write `network` to `path` as a style file that says what `card` says.
 
     Args:
@@ -72,6 +74,8 @@ def export_style(network: ImageTransformer, path: Path, card: StyleCard, *, io: 
     network = copy.deepcopy(network).cpu().float().eval()
     if half:
         network = network.half()
+    if not all(bool(p.isfinite().all()) for p in network.parameters()):
+        raise InputError(f"'{path}' not written: the network's weights are not numbers: train it again")
     style = (FrameStyle if io == "frame" else TensorStyle)(network)
     model = _to_onnx(style, io)
     card = replace(card, io=io, network={**card.network, "precision": "fp16" if half else "fp32"})

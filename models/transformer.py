@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Build = Literal["realtime", "standard"]
+PaddingMode = Literal["zeros", "reflect"]
 
 
 class ImageTransformer(nn.Module):
@@ -50,7 +51,7 @@ class ImageTransformer(nn.Module):
 class ResidualBlock(nn.Module):
     """x + norm(conv(relu(norm(conv(x))))): (B, C, h, w) -> the same."""
 
-    def __init__(self, channels: int, *, padding_mode: str) -> None:
+    def __init__(self, channels: int, *, padding_mode: PaddingMode) -> None:
         super().__init__()
         self.inner = nn.Sequential(
             *conv_norm(channels, channels, 3, padding_mode=padding_mode),
@@ -63,11 +64,9 @@ class ResidualBlock(nn.Module):
         return x + self.inner(x)  # type: ignore[no-any-return]
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int, *, padding_mode: str, stride: int = 1) -> list[nn.Module]:
+def conv_norm(inputs: int, outputs: int, kernel: int, *, padding_mode: PaddingMode, stride: int = 1) -> list[nn.Module]:
     """A convolution of the same size (over `stride`), then instance norm, which makes the convolution's bias idle."""
-    conv = nn.Conv2d(
-        inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode, bias=False
-    )
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode, bias=False)
     return [conv, nn.InstanceNorm2d(outputs, affine=True)]
 
 
@@ -91,7 +90,7 @@ def describe(network: ImageTransformer, name: Build) -> dict[str, Any]:
 
 def _standard() -> ImageTransformer:
     """32-64-128 channels, five residual blocks, 9x9 ends, reflection padding: 1.68 M parameters."""
-    reflect = "reflect"
+    reflect: PaddingMode = "reflect"
     stem = nn.Sequential(
         *conv_norm(3, 32, 9, padding_mode=reflect),
         nn.ReLU(inplace=True),
@@ -114,12 +113,12 @@ def _standard() -> ImageTransformer:
 
 
 def _realtime(channels: int = 48, blocks: int = 5) -> ImageTransformer:
-    """Space-to-depth by 4, five residual blocks of 48 channels, depth-to-space by 2 twice: 0.26 M parameters.
+    """Space-to-depth by 4, five residual blocks of 48 channels, two steps back to pixels: 0.26 M parameters.
 
-    The convolution between the two depth-to-space steps mixes neighbouring cells: straight from a quarter of the
-    resolution to pixels, each cell is painted for itself and their borders show as a grid.
+    Neighbouring cells are mixed at half resolution: painted straight from a quarter of the resolution, each cell stands
+    for itself and their borders show as a grid.
     """
-    half = 16  # channels at half resolution
+    half = 24  # channels at half resolution
     stem = nn.Sequential(
         nn.PixelUnshuffle(4),
         *conv_norm(3 * 4**2, channels, 3, padding_mode="zeros"),
@@ -127,8 +126,8 @@ def _realtime(channels: int = 48, blocks: int = 5) -> ImageTransformer:
     )
     body = nn.Sequential(*(ResidualBlock(channels, padding_mode="zeros") for _ in range(blocks)))
     end = nn.Sequential(
-        subpixel_conv(channels, half, 2),
-        nn.PixelShuffle(2),
+        UpsampleConv(channels, half),
+        nn.InstanceNorm2d(half, affine=True),
         nn.ReLU(inplace=True),
         subpixel_conv(half, 3, 2),
         nn.PixelShuffle(2),
@@ -136,11 +135,41 @@ def _realtime(channels: int = 48, blocks: int = 5) -> ImageTransformer:
     return ImageTransformer(stem, body, end, multiple=4, margin=8)
 
 
+class UpsampleConv(nn.Module):
+    """Nearest-neighbour upsampling by 2, then a 3x3 convolution: (B, C, h, w) -> (B, D, 2h, 2w).
+
+    Computed at the low resolution: of three neighbouring pixels after upsampling two are the same, so the even and the
+    odd pixels each see a 3x3 kernel of their own over the original, with one row and one column of zeros.
+    """
+
+    spread: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(inputs, outputs, 3, bias=False)
+        self.weight = nn.Parameter(conv.weight.detach().clone())
+        even = [[1.0, 0, 0], [0, 1, 1], [0, 0, 0]]  # low-resolution row by tap: rows i-1, i, i
+        odd = [[0.0, 0, 0], [1, 1, 0], [0, 0, 1]]  # rows i, i, i+1
+        rows = torch.tensor([even, odd]).reshape(6, 3)
+        spread = torch.kron(rows, rows).reshape(2, 3, 2, 3, 9).transpose(1, 2).reshape(36, 9)
+        self.register_buffer("spread", spread, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, D, 2h, 2w)."""
+        outputs, inputs = self.weight.shape[:2]
+        weight = (self.weight.reshape(outputs, inputs, 9) @ self.spread.T).reshape(outputs, inputs, 4, 3, 3)
+        weight = weight.transpose(1, 2).reshape(outputs * 4, inputs, 3, 3)
+        return F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)
+
+
 @torch.no_grad()
 def subpixel_conv(inputs: int, outputs: int, factor: int) -> nn.Conv2d:
-    """The convolution before a pixel shuffle by `factor`; starts as nearest-neighbour upsampling (Aitken et al. 2017)."""
+    """The convolution before a pixel shuffle by `factor`; starts as nearest-neighbour upsampling (Aitken et al. 2017).
+
+    It starts at mid-grey, from where the first steps lead to a picture soonest.
+    """
     conv = nn.Conv2d(inputs, outputs * factor**2, 3, padding=1)
     assert conv.bias is not None
-    for parameter in (conv.weight, conv.bias):
-        parameter.copy_(parameter[:: factor**2].repeat_interleave(factor**2, dim=0))
+    conv.weight.copy_(conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
+    conv.bias.fill_(0.5)
     return conv

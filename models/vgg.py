@@ -59,12 +59,10 @@ class VGGFeatures(nn.Module):
         Raises:
             InputError: an entry is missing or has another shape.
         """
-        number = 0  # torchvision numbers convolutions, ReLUs and poolings alike
-        for module in self.features:
+        for number, module in enumerate(self.features):  # torchvision numbers convolutions, ReLUs and poolings alike
             if isinstance(module, nn.Conv2d):
                 for kind in ("weight", "bias"):
                     _copy(getattr(module, kind), weights, f"features.{number}.{kind}", self.architecture)
-            number += 1
 
 
 def layer_names(architecture: Architecture) -> list[str]:
@@ -102,7 +100,7 @@ def find_weights(architecture: Architecture, file: Path | None = None) -> Mappin
     import torchvision
 
     try:
-        weights = torchvision.models.get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
+        weights = torchvision.models.get_model_weights(architecture).DEFAULT
         state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(

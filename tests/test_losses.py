@@ -63,7 +63,7 @@ def test_a_batch_costs_the_mean_of_its_halves() -> None:
     """What makes several processes see the loss of one."""
     activation, photo = torch.rand(4, 5, 8, 8), torch.rand(4, 5, 8, 8)
     style = StyleLoss(torch.rand(1, 5, 9, 9))
-    halves = [(style(a) + ContentLoss()(a, p)) / 2 for a, p in zip(activation.split(2), photo.split(2), strict=True)]
+    halves = [(style(a) + ContentLoss()(a, p)) / 2 for a, p in zip(activation.chunk(2), photo.chunk(2), strict=True)]
     torch.testing.assert_close(style(activation) + ContentLoss()(activation, photo), halves[0] + halves[1])
 
 

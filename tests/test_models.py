@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from allaprima.errors import InputError
-from allaprima.models.transformer import Build, build
+from allaprima.models.transformer import Build, UpsampleConv, build
 from allaprima.models.vgg import CONVOLUTIONS, VGGFeatures, find_weights, layer_names, load_vgg, weights_hash
 
 BUILDS: tuple[Build, ...] = ("realtime", "standard")
@@ -154,3 +155,12 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"features\.0\.weight.*give torchvision's vgg19"):
         load_vgg(["relu1_1"], weights=tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_upsampling_convolution_is_upsample_then_convolve(seed: int) -> None:
+    torch.manual_seed(seed)
+    inputs, outputs, height, width = (int(n) for n in torch.randint(1, 9, (4,)))
+    conv, x = UpsampleConv(inputs, outputs), torch.randn(2, inputs, height, width)
+    expected = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), conv.weight, padding=1)
+    torch.testing.assert_close(conv(x), expected, atol=1e-5, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_processes_share_a_step_s_photos() -> None:
     """Two processes see together, step by step, what one sees alone."""
     alone = list(Stream(11, batch=4, start=3, stop=9, seed=0))
     parts = [
-        list(BatchSamplerShard(Stream(11, batch=4, start=3, stop=9, seed=0), 2, i, split_batches=True))  # type: ignore[no-untyped-call]
+        list(BatchSamplerShard(Stream(11, batch=4, start=3, stop=9, seed=0), 2, i, split_batches=True))
         for i in range(2)
     ]
     assert [a + b for a, b in zip(*parts, strict=True)] == alone
@@ -114,8 +115,8 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     rates = [learning_rate(step, 100, c) for step in range(100)]
     assert rates.index(max(rates)) in {9, 10}
     assert max(rates) <= 1
-    assert all(a < b for a, b in zip(rates[:10], rates[1:10], strict=False))
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:10]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] < 1e-3
 
 

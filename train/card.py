@@ -1,15 +1,13 @@
 """The metadata of a style file, from what a training knows."""
 
-from torch import nn
-
 from ..contract import StyleCard
-from ..models.transformer import describe
+from ..models.transformer import ImageTransformer, describe
 from .config import TrainConfig
 from .evaluate import Figures
 
 
 def make_card(
-    config: TrainConfig, network: nn.Module, loss_network: dict[str, str], figures: Figures | None
+    config: TrainConfig, network: ImageTransformer, loss_network: dict[str, str], figures: Figures | None
 ) -> StyleCard:
     """The card of `network`, trained with `config`; folders of this machine stay out of it."""
     training = config.to_json() | {"out": None, "resume": None, "photos": None, "val_photos": None}
@@ -23,5 +21,5 @@ def make_card(
         network=describe(network, config.build),
         training=training,
         loss_network=loss_network,
-        figures={} if figures is None else {"content": figures.content, "style": figures.style, "j": figures.j},
+        figures={} if figures is None else {"content": figures.content, "style": figures.style, "J": figures.j},
     )

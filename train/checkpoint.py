@@ -85,7 +85,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a dict
         if metadata.get("format") != FORMAT:
-            raise InputError(f"'{file}' is not a checkpoint of this program: give a run folder or one of its checkpoints")
+            raise InputError(
+                f"'{file}' is not a checkpoint of this program: give a run folder or one of its checkpoints"
+            )
         return _unpack(metadata, tensors)
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"checkpoint '{file}' is damaged: remove it to use the one before, or give another") from error

@@ -1,8 +1,8 @@
-"""What a training can be told: one dataclass is the command line of `allaprima train`, its YAML and a checkpoint's metadata."""
+"""What a training can be told: one dataclass is `allaprima train`'s flags, its YAML and a checkpoint's metadata."""
 
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from ..errors import InputError
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
 CONTENT_LAYER = "relu4_2"
 DEFAULT_STEPS = 3000
+PLACES = ("painting", "photos", "val_photos", "vgg_weights")
+"""What may be given anew with --resume: the same things can lie elsewhere."""
 
 
 @dataclass(kw_only=True)
@@ -55,12 +57,12 @@ class TrainConfig:
     """VGG layer whose activations are the content."""
     tv_weight: float = 0.05
     """Weight of the total variation; higher is smoother."""
-    grid_weight: float = 1.0
+    grid_weight: float = 2.0
     """Weight of the term against grid artefacts."""
     vgg: Literal["vgg19", "vgg16"] = "vgg19"
     """The loss network."""
     vgg_weights: Path | None = None
-    """File with torchvision's weights for it (.safetensors or .pth); else ALLAPRIMA_VGG, else torchvision's download."""
+    """File with torchvision's weights for it (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download."""
     average_pooling: bool = False
     """Average instead of max pooling in the loss network (Gatys et al. 2016)."""
 
@@ -118,6 +120,18 @@ class TrainConfig:
             all(w >= 0 for w in self.style_layers.values()) and sum(self.style_layers.values()) > 0,
             f"--style-layers: got {self.style_layers}, expected weights of 0 or more, not all 0",
         )
+
+    def resumed(self, stored: "TrainConfig") -> "TrainConfig":
+        """The settings a run was started with, `stored`, save for where things lie on this machine."""
+        places = {name: value for name in PLACES if (value := getattr(self, name)) is not None}
+        return replace(stored, resume=self.resume, **places)
+
+    @property
+    def ignored_by_resume(self) -> list[str]:
+        """Flags that were given beside --resume and will not be heeded."""
+        default = TrainConfig(resume=self.resume)
+        names = (f.name for f in fields(self) if f.name not in PLACES)
+        return [f"--{_flag(name)}" for name in names if getattr(self, name) != getattr(default, name)]
 
     def _at_least(self, flag: str, least: float) -> None:
         value = getattr(self, flag)

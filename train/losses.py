@@ -19,13 +19,13 @@ def gram_matrix(activation: Tensor) -> Tensor:
     """Activations (B, C, H, W) -> their Gram matrices F F^T / (H W), (B, C, C), float32."""
     batch, channels, height, width = activation.shape
     flat = activation.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view where channels_last
-    # Gatys divides by 4 C^2 (H W)^2; here the relative distance below takes out every constant but the number of pixels.
+    # Gatys divides by 4 C^2 (H W)^2; the relative distance below takes out every constant but the number of pixels.
     product: Tensor = _SelfProduct.apply(flat)
     return product.float() / (height * width)
 
 
 class _SelfProduct(torch.autograd.Function):
-    """X^T X over the last two dimensions; its gradient X (D + D^T) in one product, where autograd takes two and a sum."""
+    """X^T X over the last two dimensions; its gradient X (D + D^T) is one product, where autograd takes two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -33,9 +33,9 @@ class _SelfProduct(torch.autograd.Function):
         return x.transpose(1, 2) @ x
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         (x,) = ctx.saved_tensors
-        return x @ (gradient + gradient.transpose(1, 2))  # type: ignore[no-any-return]
+        return x @ (gradient + gradient.transpose(1, 2))
 
 
 def relative_distance(value: Tensor, target: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, picture: Tensor, activations: Mapping[str, Tensor], photo: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Stylized picture (B, 3, H, W), its activations and the photo's -> `total`, `content`, `style`, ... scalars."""
+        """Stylized picture (B, 3, H, W), its activations, the photo's -> `total`, `content`, `style`, ... scalars."""
         parts = {f"style/{layer}": loss(activations[layer]) for layer, loss in self.styles.items()}
         parts["content"] = self.content(activations[self.content_layer], photo[self.content_layer])
         parts["style"] = sum((share * parts[f"style/{layer}"] for layer, share in self.shares.items()), torch.zeros(()))

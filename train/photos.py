@@ -77,6 +77,13 @@ def list_photos(folder: Path, *, shorter_px: int, on_file: Callable[[int, int], 
     return photos
 
 
+def divide(photos: PhotoList) -> tuple[PhotoList, list[Path]]:
+    """Photos to train on and a few to validate on; of a small collection, those few are trained on as well."""
+    if len(photos.paths) < HELD_OUT_FROM:
+        return photos, photos.split(min(HELD_OUT, len(photos.paths)))[1]
+    return photos.split(HELD_OUT)
+
+
 def _why_not(path: Path, shorter_px: int) -> str | None:
     try:
         width, height = picture_size(path)
@@ -94,7 +101,7 @@ class Crops(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The crop; where its photo cannot be decoded, one of the next photo, and the index of the bad one."""
         index, number = key
         random = np.random.default_rng((self.seed, number))
@@ -137,7 +144,7 @@ class Stream(Sampler[list[tuple[int, int]]]):
 
 
 def random_crop(photo: Frame, size_px: int, random: np.random.Generator, *, flip: bool) -> Frame:
-    """(H, W, 3) uint8 -> a (size, size, 3) crop, scaled (never up, unless the photo is smaller) and perhaps mirrored."""
+    """(H, W, 3) uint8 -> a (size, size, 3) crop, scaled (up only where the photo is smaller) and perhaps mirrored."""
     shorter = min(photo.shape[:2])
     zoom = random.uniform(1.0, ZOOM)
     side = min(shorter, size_px * shorter / min(shorter, size_px * zoom))  # of the square taken from the photo, in px

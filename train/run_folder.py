@@ -51,7 +51,9 @@ class RunFolder:
             try:
                 self._lock.acquire()
             except filelock.Timeout as error:
-                raise InputError(f"run folder '{self.path}' is in use by another training: choose another --out") from error
+                raise InputError(
+                    f"run folder '{self.path}' is in use by another training: choose another --out"
+                ) from error
             if not self.resume and checkpoints_in(self.path / CHECKPOINTS):
                 self._lock.release()
                 raise InputError(
@@ -103,8 +105,8 @@ class RunFolder:
 
         values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in config.to_json().items()}
         with writing(self.path):
-            writer = self._events.file_writer
-            for summary in hparams(values, {f"final/{k}": float(v) for k, v in figures.items()}):
+            writer = self._events._get_file_writer()  # type: ignore[no-untyped-call] # add_hparams would start a new run
+            for summary in hparams(values, {f"final/{k}": float(v) for k, v in figures.items()}):  # type: ignore[no-untyped-call]
                 writer.add_summary(summary)
             for name, value in figures.items():
                 self._events.add_scalar(f"final/{name}", value)

@@ -9,10 +9,10 @@ The loop never prints and never exits; it yields its progress, and `allaprima tr
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,17 +21,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..models.transformer import build
+from ..models.transformer import ImageTransformer, build
 from ..models.vgg import load_vgg
 from ..pictures import read_picture
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from .config import DEFAULT_STEPS, TrainConfig
+from .device import precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
 from .guard import Guard
 from .losses import PerceptualLoss
-from .photos import HELD_OUT, HELD_OUT_FROM, Crops, PhotoList, Stream, list_photos, resize_shorter, to_tensor
+from .photos import Crops, PhotoList, Stream, divide, list_photos, resize_shorter, to_tensor
 from .run_folder import RunFolder
 from .schedule import learning_rate
+from .view import ClampWithGradient, moving_window
 
 LOG_EVERY = 10  # steps between two looks at the losses: each look waits for the device
 
@@ -62,23 +64,6 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
-class ClampWithGradient(torch.autograd.Function):
-    """Clamp to 0..1, and let through the gradient wherever it leads back into the range."""
-
-    @staticmethod
-    def forward(ctx: Any, picture: Tensor) -> Tensor:
-        """Any shape -> the same, clamped."""
-        clamped = picture.clamp(0, 1)
-        ctx.save_for_backward(picture - clamped)
-        return clamped
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        """Zero only where a step against the gradient would lead further out."""
-        (outside,) = ctx.saved_tensors
-        return gradient * (gradient * outside >= 0)
-
-
 class Trainer:
     """One training, from its configuration (or a run to resume) to the figures of the trained network.
 
@@ -89,11 +74,16 @@ class Trainer:
 
     def __init__(self, config: TrainConfig) -> None:
         checkpoint = load_checkpoint(config.resume) if config.resume else None
-        self.config = config = merge(config, checkpoint)
+        self.result = Result()
+        if checkpoint:
+            if ignored := config.ignored_by_resume:
+                self.result.notes.append(f"{', '.join(ignored)}: ignored, a resumed run keeps its settings")
+            config = config.resumed(checkpoint.config)
+        self.config = config
         assert config.painting is not None
         assert config.photos is not None
         self.painting = read_picture(config.painting, what="painting")
-        self.photos, held_out = _photos(config)
+        self.photos, held_out = _photos(config, config.photos)
         self.steps = checkpoint.steps if checkpoint else _steps(config, len(self.photos.paths))
 
         torch.manual_seed(config.seed)
@@ -110,10 +100,10 @@ class Trainer:
         )
         self.loss_network = {"architecture": config.vgg, "sha256": sha256}
         if checkpoint and checkpoint.loss_network != self.loss_network:
-            raise InputError(f"the {config.vgg} weights are not those this run started with: give the same --vgg-weights")
-        self.vgg = vgg.to(self.device, self._dtype, memory_format=torch.channels_last)
+            raise InputError(f"the {config.vgg} weights are not those of this run: give the same --vgg-weights")
+        self.vgg = vgg.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         self.loss = self._make_loss().to(self.device)
-        network = build(config.build).to(self.device, memory_format=torch.channels_last)
+        network = build(config.build).to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
             network.load_state_dict(checkpoint.network)
             torch.set_rng_state(checkpoint.random)
@@ -125,7 +115,6 @@ class Trainer:
         self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
         self.val_photos = read_photos(held_out) if self.is_main else []
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
-        self.result = Result()
         self._stop = False
         self.folder = RunFolder(_run_path(config), resume=checkpoint is not None, write=self.is_main)
 
@@ -135,7 +124,9 @@ class Trainer:
             self.result.notes.append("the photos are not those this run started with: the losses will differ")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.folder.close()
 
     @property
@@ -144,10 +135,9 @@ class Trainer:
         return bool(self.accelerator.is_main_process)
 
     @property
-    def bare_network(self) -> torch.nn.Module:
+    def bare_network(self) -> ImageTransformer:
         """The network without what Accelerate wraps around it, in fp32."""
-        unwrapped: torch.nn.Module = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
-        return unwrapped
+        return cast(ImageTransformer, self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False))
 
     def stop(self) -> None:
         """Ask the loop to save and end after the step it is in (what Ctrl-C does)."""
@@ -198,7 +188,7 @@ class Trainer:
             "photos": {"used": len(self.photos.paths), "skipped": self.photos.skipped},
             "loss_network": self.loss_network,
             "processes": self.accelerator.num_processes,
-            "precision": self.accelerator.mixed_precision,
+            "precision": self.precision,
         }
         self.folder.report(c, contents)
         return result.figures
@@ -241,9 +231,10 @@ class Trainer:
 
     def _train_step(self, photo: Tensor) -> dict[str, Tensor]:
         photo = photo.to(memory_format=torch.channels_last).float() / 255
+        picture = ClampWithGradient.apply(self.network(photo).float())
+        photo, picture = moving_window(self.step, self.config.seed, photo, picture)
         with torch.no_grad():  # the photo's features are a target: no graph, no gradient
             wanted = self.vgg(photo)
-        picture = ClampWithGradient.apply(self.network(photo).float())
         parts = self.loss(picture, self.vgg(picture), wanted)
         parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
         rate = learning_rate(self.step, self.steps, self.config) * self.guard.rate_scale
@@ -279,8 +270,13 @@ class Trainer:
         )
 
     @property
+    def precision(self) -> str:
+        """`bf16` or `fp32`."""
+        return "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32"
+
+    @property
     def _dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
     def _warmup_steps(self) -> int:
@@ -288,9 +284,8 @@ class Trainer:
 
     def _check_batch(self) -> None:
         if self.config.batch % self.accelerator.num_processes:
-            raise InputError(
-                f"--batch: got {self.config.batch}, expected a multiple of the {self.accelerator.num_processes} processes"
-            )
+            count = self.accelerator.num_processes
+            raise InputError(f"--batch: got {self.config.batch}, expected a multiple of the {count} processes")
 
     def _note_unreadable(self, batch: Mapping[str, Tensor]) -> None:
         for index in batch["unreadable"][batch["unreadable"] >= 0].tolist():
@@ -348,33 +343,6 @@ class _Clock:
         return rate
 
 
-def precision(wanted: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "no"]:
-    """Accelerate's name for it; auto is bf16 where the device computes in bf16. Never fp16, which overflows to NaN."""
-    if wanted == "auto":
-        wanted = "bf16" if _has_bf16() else "fp32"
-    return "bf16" if wanted == "bf16" else "no"
-
-
-def _has_bf16() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.accelerator.is_available():
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def merge(config: TrainConfig, checkpoint: Checkpoint | None) -> TrainConfig:
-    """The configuration to run: the checkpoint's when resuming, save for where things lie on this machine."""
-    if checkpoint is None:
-        return config
-    places = {name: value for name in PLACES if (value := getattr(config, name)) is not None}
-    return replace(checkpoint.config, resume=config.resume, **places)
-
-
-PLACES = ("painting", "photos", "val_photos", "vgg_weights")
-"""What may be given anew with --resume: the same things can lie elsewhere."""
-
-
 def _run_path(config: TrainConfig) -> Path:
     if config.resume:
         return config.resume if config.resume.is_dir() else config.resume.parent.parent
@@ -387,13 +355,10 @@ def _steps(config: TrainConfig, photos: int) -> int:
     return config.steps or DEFAULT_STEPS
 
 
-def _photos(config: TrainConfig) -> tuple[PhotoList, list[Path]]:
+def _photos(config: TrainConfig, folder: Path) -> tuple[PhotoList, list[Path]]:
     """Photos to train on and photos to validate on."""
-    assert config.photos is not None
-    photos = list_photos(config.photos, shorter_px=config.size // 2)
-    if config.val_photos is not None:
-        return photos, list_photos(config.val_photos, shorter_px=config.size // 2).split(HELD_OUT)[1]
-    if len(photos.paths) < HELD_OUT_FROM:  # too few to give any away: show some of them
-        return photos, photos.split(min(HELD_OUT, len(photos.paths)))[1]
-    return photos.split(HELD_OUT)
-
+    smallest_px = config.size // 2
+    photos = list_photos(folder, shorter_px=smallest_px)
+    if config.val_photos is None:
+        return divide(photos)
+    return photos, divide(list_photos(config.val_photos, shorter_px=smallest_px))[1]

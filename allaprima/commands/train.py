@@ -69,7 +69,7 @@ def _introduce(trainer: "Trainer") -> None:
         f"{trainer.config.style_name}: {trainer.config.build} network, {trainer.steps} steps of {trainer.config.batch} "
         f"photos at {trainer.config.size} px, {photos} photos"
         + (f" ({skipped} skipped)" if skipped else "")
-        + f", {trainer.accelerator.device.type} in {'bf16' if trainer.accelerator.mixed_precision == 'bf16' else 'fp32'}"
+        + f", {trainer.device.type} in {trainer.precision}"
     )
     for note in trainer.result.notes:
         print(f"allaprima: {note}", file=sys.stderr)

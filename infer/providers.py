@@ -1,0 +1,138 @@
+"""Where a network runs: the choice among ONNX Runtime's execution providers, and what to do when one does not load.
+
+ONNX Runtime itself falls back to the CPU in silence; here the fallback is a warning that says how to cure it.
+"""
+
+import contextlib
+import io
+import warnings
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+ORT_NAMES = {
+    "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",  # last: auto never takes it, it compiles for minutes
+}
+PROVIDERS = ("auto", *ORT_NAMES)
+_REMEDIES = {
+    "cuda": "pip install 'allaprima[gpu]' in place of [cpu], and check the NVIDIA driver",
+    "tensorrt": "pip install 'allaprima[gpu]' in place of [cpu], and install the TensorRT libraries",
+    "directml": "on Windows, pip install onnxruntime-directml in place of onnxruntime",
+    "coreml": "CoreML is for macOS only",
+}
+_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+_SILENT = 4  # "fatal": what goes wrong comes back as an exception
+
+
+def open_session(
+    model: bytes, *, provider: str = "auto", threads: int | None = None, keep_memory: bool = True
+) -> tuple["InferenceSession", str]:
+    """Make a session on the provider asked for, or else on the CPU with a warning.
+
+    Args:
+        model: a vetted ONNX file.
+        provider: one of `PROVIDERS`.
+        threads: CPU threads; None lets ONNX Runtime choose.
+        keep_memory: whether the CPU's working memory stays for the next frame.
+
+    Returns:
+        The session, and the name (as in `PROVIDERS`) of the provider that really loaded.
+
+    Raises:
+        InputError: an unknown provider, a wrong number of threads, or no usable ONNX Runtime.
+        Exception: ONNX Runtime's own, which has no common base: the model does not load.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"provider '{provider}' is unknown: choose one of {', '.join(PROVIDERS)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: got {threads}, expected 1 or more")
+    ort = import_onnxruntime()
+    available = set(ort.get_available_providers())
+    wanted = next(n for n, ort_name in ORT_NAMES.items() if ort_name in available) if provider == "auto" else provider
+    session = None
+    if wanted != "cpu" and ORT_NAMES[wanted] in available:
+        session = _try_session(ort, model, wanted, threads, keep_memory)
+    if session is None:
+        session = _make_session(ort, model, "cpu", threads, keep_memory)
+    loaded = {ort_name: n for n, ort_name in ORT_NAMES.items()}[session.get_providers()[0]]
+    if loaded != wanted:
+        warnings.warn(
+            f"provider '{wanted}' did not load, running on '{loaded}' instead: {_REMEDIES[wanted]}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return session, loaded
+
+
+def import_onnxruntime() -> Any:
+    """The `onnxruntime` module.
+
+    Raises:
+        InputError: not installed, broken, or installed twice: its packages all own the one module and overwrite it.
+    """
+    installed = [name for name in _DISTRIBUTIONS if _is_installed(name)]
+    if len(installed) > 1:
+        raise InputError(
+            f"{' and '.join(installed)} are both installed and overwrite each other: "
+            f"pip uninstall -y {' '.join(installed)}, then pip install 'allaprima[cpu]' or 'allaprima[gpu]'"
+        )
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "ONNX Runtime is not installed: pip install 'allaprima[cpu]', or 'allaprima[gpu]' for an NVIDIA GPU"
+        ) from error
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"ONNX Runtime does not load ({reason}): pip install --force-reinstall onnxruntime") from error
+    return onnxruntime
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _try_session(
+    ort: Any, model: bytes, name: str, threads: int | None, keep_memory: bool
+) -> "InferenceSession | None":
+    """A session on a GPU provider; None when that fails, whatever the reason: the CPU then tells a bad model apart."""
+    ort.set_default_logger_severity(_SILENT)  # a missing library is reported there, not to the session's logger
+    try:
+        if name in {"cuda", "tensorrt"} and hasattr(ort, "preload_dlls"):
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+                ort.preload_dlls()
+        return _make_session(ort, model, name, threads, keep_memory)
+    except Exception:  # ONNX Runtime's exceptions have no common base
+        return None
+
+
+def _make_session(ort: Any, model: bytes, name: str, threads: int | None, keep_memory: bool) -> "InferenceSession":
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads or 0  # 0: ONNX Runtime chooses
+    options.enable_cpu_mem_arena = keep_memory
+    options.enable_mem_pattern = name != "directml"  # which does not support it
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guess from the content
+    chain = {"tensorrt": ["tensorrt", "cuda", "cpu"], "cpu": ["cpu"]}.get(name, [name, "cpu"])
+    available = ort.get_available_providers()
+    session: InferenceSession = ort.InferenceSession(
+        model,
+        options,
+        providers=[ORT_NAMES[n] for n in chain if ORT_NAMES[n] in available],
+        enable_fallback=0,  # ours warns; theirs prints
+        read_config_from_model=0,
+    )
+    return session

@@ -1,0 +1,39 @@
+"""Fixtures for all tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photos, clips and networks beside the working copy."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder {folder.name}/ beside the working copy")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> RunCli:
+    """Run `python -m allaprima WORDS...` as a process of its own; keyword `cwd` is its folder."""
+
+    def run(*words: object, cwd: Path | None = None, timeout_s: float = 120) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "allaprima", *map(str, words)],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,298 @@
+"""Real trainings on real photos with real VGG-19 features, each a process of its own, miniature in steps and pixels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import ROOT, RunCli
+from PIL import Image
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from allaprima.contract import CONTRACT, StyleCard
+from allaprima.pictures import read_picture
+
+SMALL = ("--size", 96, "--style-size", 128, "--checkpoint-every", 10, "--preview-every", 20, "--workers", 0)
+Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def weights(shared: Path) -> Path:
+    return shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small collection: links to sixty of the photos, in a tree, with two that cannot be used."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    for number, photo in enumerate(sorted((shared / "photos" / "train").glob("*.jpg"))[:60]):
+        (folder / ("more" if number % 3 else ".") / photo.name).symlink_to(photo)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "tiny.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def words(shared: Path, weights: Path, photos: Path) -> list[object]:
+    """A training of forty steps, but for where it goes."""
+    painting = shared / "paintings" / "starry_night.jpg"
+    return ["train", painting, "--photos", photos, "--vgg-weights", weights, "--steps", 40, *SMALL]
+
+
+@pytest.fixture(scope="session")
+def unbroken(words: list[object], run_cli: RunCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training that nothing disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    done = run_cli(*words, "--out", run, "--title", "The Starry Night", "--artist", "Vincent van Gogh")
+    assert done.returncode == 0, done.stderr
+    assert "style file:" in done.stdout
+    return run
+
+
+@pytest.fixture
+def started(words: list[object]) -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
+    """Start a training and wait for its first checkpoint."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(run: Path, *more: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "allaprima", *map(str, words), "--out", str(run), *map(str, more)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        processes.append(process)
+        while process.poll() is None and not list(run.glob("checkpoints/step-*")):
+            time.sleep(0.02)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def losses(run: Path, name: str = "loss/total") -> dict[int, float]:
+    """Step -> loss, as TensorBoard shows it."""
+    events = EventAccumulator(str(run / "events"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+def test_losses_fall(unbroken: Path) -> None:
+    for name in ("loss/total", "loss/style"):
+        curve = losses(unbroken, name)
+        assert list(curve) == list(range(1, 41))
+        values = list(curve.values())
+        assert np.mean(values[-10:]) < 0.5 * np.mean(values[:10]), name
+
+
+def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
+    assert {p.name for p in unbroken.iterdir()} - {".lock"} == {
+        "checkpoints",
+        "events",
+        "preview.jpg",
+        "report.json",
+        "starry_night.onnx",
+    }
+    kept = sorted(p.name for p in (unbroken / "checkpoints").iterdir())
+    assert kept == [f"step-00000{n}.safetensors" for n in (20, 30, 40)]
+    assert read_picture(unbroken / "preview.jpg").std() > 20
+    report = json.loads((unbroken / "report.json").read_text())
+    assert report["configuration"]["steps"] == 40
+    assert {Path(p).name for p in report["photos"]["skipped"]} == {"broken.jpg", "tiny.png"}
+    assert report["photos"]["used"] == 52  # sixty less the eight held out
+    assert len(report["loss_network"]["sha256"]) == 64
+    assert report["figures"]["j"] == pytest.approx(report["figures"]["content"] + 10 * report["figures"]["style"])
+
+
+def test_tensorboard_shows_losses_pictures_and_hparams(unbroken: Path) -> None:
+    events = EventAccumulator(str(unbroken / "events"))
+    events.Reload()
+    tags = events.Tags()
+    scalars = {"loss/content", "loss/style", "loss/style/relu3_1", "loss/tv", "learning_rate", "images_per_second"}
+    assert scalars <= set(tags["scalars"])
+    assert {"preview", "painting"} <= set(tags["images"])
+    assert [event.step for event in events.Images("preview")] == [20, 40]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_the_style_file_says_what_it_is(unbroken: Path) -> None:
+    session = onnxruntime.InferenceSession(unbroken / "starry_night.onnx", providers=["CPUExecutionProvider"])
+    card = StyleCard.from_metadata(session.get_modelmeta().custom_metadata_map)
+    assert card is not None
+    assert (card.contract, card.name, card.title) == (CONTRACT, "starry_night", "The Starry Night")
+    assert card.network["build"] == "realtime"
+    assert card.training["steps"] == 40
+    assert card.figures["J"] > 0
+    assert str(ROOT) not in str(card)
+
+
+def test_no_path_of_this_machine_is_in_the_style_file(unbroken: Path) -> None:
+    data = (unbroken / "starry_night.onnx").read_bytes()
+    for trace in (str(ROOT), str(Path.home()), ".py", "site-packages"):
+        assert trace.encode() not in data, trace
+
+
+def test_the_trained_style_paints_a_photo(unbroken: Path, shared: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    photo = sorted((shared / "photos" / "val").glob("*.jpg"))[0]
+    painted = tmp_path / "painted.png"
+    done = run_cli("image", photo, "--style", unbroken / "starry_night.onnx", "-o", painted)
+    assert done.returncode == 0, done.stderr
+    before, after = read_picture(photo), read_picture(painted)
+    assert before.shape == after.shape
+    assert np.abs(before.astype(int) - after).mean() > 10
+
+
+def test_a_killed_training_resumes_to_the_same_curve(
+    unbroken: Path, started: Callable[[Path], "subprocess.Popen[str]"], run_cli: RunCli, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    process = started(run)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / "report.json").exists()
+    with safe_open(sorted((run / "checkpoints").glob("*"))[-1], framework="pt") as checkpoint:
+        step = json.loads(checkpoint.metadata()["step"])
+    assert step <= 20
+    done = run_cli("train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    expected, got = losses(unbroken), losses(run)
+    for number in range(step + 1, step + 21):
+        assert got[number] == expected[number], number
+    assert (run / "starry_night.onnx").exists()
+
+
+def test_ctrl_c_saves_and_tells_how_to_go_on(started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    process = started(run, "--steps", 4000)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"allaprima train --resume {run}" in output
+    assert "Traceback" not in errors
+    newest = sorted((run / "checkpoints").glob("*"))[-1]
+    with safe_open(newest, framework="pt") as checkpoint:
+        assert json.loads(checkpoint.metadata()["step"]) >= 10
+
+
+def test_two_runs_in_one_folder(
+    started: Callable[..., "subprocess.Popen[str]"], words: list[object], run_cli: RunCli, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = started(run, "--steps", 4000)
+    for more in (["--out", run], ["--resume", run]):
+        done = run_cli(*words, *more)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "in use by another training" in done.stderr
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    done = run_cli(*words, "--out", run)
+    assert done.returncode == 2
+    assert f"--resume {run}" in done.stderr
+
+
+def test_two_processes_train_as_one(words: list[object], tmp_path: Path, run_cli: RunCli) -> None:
+    """The same photos in every step, the same losses but for rounding, and one writer of files."""
+    short = [*words, "--steps", 6, "--precision", "fp32", "--clip", 100]
+    assert run_cli(*short, "--out", tmp_path / "one").returncode == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    done = subprocess.run(
+        [*launch, "--standalone", "-m", "allaprima", *map(str, short), "--out", str(tmp_path / "two")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "two" / "events").iterdir())) == 1
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert list(two) == list(one)
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=2e-3)
+
+
+def test_a_training_that_diverges_gives_up_with_a_message(words: list[object], run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli(*words, "--out", tmp_path / "run", "--learning-rate", 1e30, "--warmup", 0, "--clip", 1e30)
+    assert done.returncode == 2
+    assert done.stderr.count("back to the last good step") == 3
+    assert "gave up" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    checkpoint = unbroken / "checkpoints" / "step-0000020.safetensors"
+    for source, io, more in ((unbroken, "frame", []), (checkpoint, "tensor", ["--half"])):
+        path = tmp_path / f"{io}.onnx"
+        done = run_cli("export", source, "-o", path, "--io", io, *more)
+        assert done.returncode == 0, done.stderr
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        assert given.type == {"frame": "tensor(uint8)", "tensor": "tensor(float)"}[io]
+    assert (tmp_path / "tensor.onnx").stat().st_size < 0.7 * (tmp_path / "frame.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"painting": "missing.jpg"}, "painting 'missing.jpg' does not exist: check the path"),
+        ({"--photos": "nowhere"}, "photo folder 'nowhere' does not exist"),
+        ({"--photos": "."}, "no JPEG, PNG or WebP"),
+        ({"--vgg-weights": "none.pth"}, "VGG weights 'none.pth' (--vgg-weights) do not exist"),
+        ({"--size": "8"}, "--size: got 8, expected at least 64"),
+        ({"--style-layers": '{"relu9_9": 1.0}'}, "got 'relu9_9', expected one of"),
+        ({"--out": "/proc/run"}, "cannot write '/proc/run'"),
+        ({"--resume": "nowhere"}, "run or checkpoint 'nowhere' does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    words: list[object], run_cli: RunCli, tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    given = list(map(str, words))
+    for flag, value in change.items():
+        if flag == "painting":
+            given[1] = value
+        elif flag in given:
+            given[given.index(flag) + 1] = value
+        else:
+            given += [flag, value]
+    if "--out" not in change:
+        given += ["--out", "run"]
+    done = run_cli(*given, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_in_mid_training_keeps_the_older_checkpoint(
+    words: list[object], run_cli: RunCli, tmp_path: Path
+) -> None:
+    """On a real file system of a few megabytes, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here")
+    try:
+        done = run_cli(*words, "--out", disk / "run", "--keep-checkpoints", 9)
+        assert done.returncode == 2, done.stderr
+        assert "no space left to write" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        kept = sorted((disk / "run" / "checkpoints").iterdir())
+        assert kept
+        assert not [p for p in kept if "partial" in p.name]
+        with safe_open(kept[-1], framework="pt") as checkpoint:
+            assert json.loads(checkpoint.metadata()["step"]) % 10 == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
