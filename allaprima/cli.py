@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 a message for the user (one line on stderr), 130 stopped with Ctrl-C.
 """
 
+import argparse
 import dataclasses
 import re
 import sys
@@ -76,38 +77,15 @@ def parse(command: ModuleType, verb: str, words: Sequence[str]) -> Any:
     Raises:
         InputError: a flag that is unknown, missing or of the wrong type, or that `Config` itself refuses.
     """
-    from docstring_parser import parse_from_object
-    from jsonargparse import ActionYesNo, ArgumentParser
-
-    class Parser(ArgumentParser):
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise InputError(f"{_readable(message)} (allaprima {verb} --help explains)") from ex
-
     config_class = command.Config
-    parser = Parser(
-        prog=f"allaprima {verb}", description=config_class.__doc__, epilog=command.__doc__, formatter_class=_formatter()
-    )
+    parser = _parser(verb, config_class.__doc__, command.__doc__)
     parser.add_argument("--config", action="config", help="YAML file with these settings; flags after it win.")
-    types = typing.get_type_hints(config_class)
-    texts = {p.arg_name: p.description for p in parse_from_object(config_class).params}
-    for field in dataclasses.fields(config_class):
-        default, required = _default(field)
-        kind, text = types[field.name], texts.get(field.name)
-        flag = "--" + field.name.replace("_", "-")
-        if (count := field.metadata.get("positional")) is not None:
-            # A positional that stands in --config need not be repeated, so its absence is checked below, not here.
-            parser.add_argument(
-                field.name, nargs=count or "?", type=str if count == "*" else kind, default=default, help=text
-            )
-        elif kind is bool:
-            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
-        else:
-            short = ["-o"] if field.name == "output" else []
-            parser.add_argument(*short, flag, type=kind, default=default, required=required, help=text)
+    _add_fields(parser, config_class)
     values = parser.parse_args(list(words)).as_dict()
     values.pop("config", None)
     for field in dataclasses.fields(config_class):
-        if "positional" in field.metadata and _default(field)[1] and not values[field.name]:
+        default, required = _default(field)
+        if not values.setdefault(field.name, default) and required and "positional" in field.metadata:
             raise InputError(f"{field.name.upper()} is missing (allaprima {verb} --help explains)")
     try:
         return config_class(**values)
@@ -115,6 +93,41 @@ def parse(command: ModuleType, verb: str, words: Sequence[str]) -> Any:
         raise
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _parser(verb: str, description: str | None, epilog: str | None) -> Any:
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise InputError(f"{_readable(message)} (allaprima {verb} --help explains)") from ex
+
+    class Formatter(DefaultHelpFormatter):
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            return "".join(indent + line for line in text.splitlines(keepends=True))  # keeps the examples' lines
+
+    return Parser(prog=f"allaprima {verb}", description=description, epilog=epilog, formatter_class=Formatter)
+
+
+def _add_fields(parser: Any, config_class: type) -> None:
+    from docstring_parser import parse_from_object
+    from jsonargparse import ActionYesNo
+
+    types = typing.get_type_hints(config_class)
+    texts = {p.arg_name: p.description for p in parse_from_object(config_class).params}
+    for field in dataclasses.fields(config_class):
+        default, required = _default(field)
+        kind, text = types[field.name], texts.get(field.name)
+        flag = "--" + field.name.replace("_", "-")
+        if (count := field.metadata.get("positional")) is not None:
+            # What stands in --config need not be repeated: an absent one leaves no mark here, and `parse` checks.
+            kind = str if count == "*" else kind
+            parser.add_argument(field.name, nargs=count or "?", type=kind, default=argparse.SUPPRESS, help=text)
+        elif kind is bool:
+            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
+        else:
+            short = ["-o"] if field.name == "output" else []
+            parser.add_argument(*short, flag, type=kind, default=default, required=required, help=text)
 
 
 def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
@@ -134,16 +147,6 @@ def _readable(message: str) -> str:
         r"^the following arguments are required: (\w+)", lambda m: f"--{m[1].replace('_', '-')} is missing", line
     )
     return line.replace("typing.Literal", "one of ")
-
-
-def _formatter() -> Any:
-    from jsonargparse import DefaultHelpFormatter
-
-    class Formatter(DefaultHelpFormatter):
-        def _fill_text(self, text: str, width: int, indent: str) -> str:
-            return "".join(indent + line for line in text.splitlines(keepends=True))  # keeps the examples' lines
-
-    return Formatter
 
 
 def _overview() -> str:

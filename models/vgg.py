@@ -31,12 +31,13 @@ class VGGFeatures(nn.Module):
     std: Tensor
 
     def __init__(self, layers: Iterable[str], *, architecture: Architecture = "vgg19", average_pooling: bool = False):
+        """Untrained; `load` brings the weights. Raises InputError for a layer that the architecture does not have."""
         super().__init__()
         self.layers, self.architecture = tuple(dict.fromkeys(layers)), architecture
         known = layer_names(architecture)
         for layer in self.layers:
             if layer not in known:
-                raise ValueError(f"layer: got {layer!r}, expected one of {', '.join(known)}")
+                raise InputError(f"{architecture} layer: got '{layer}', expected one of {', '.join(known)}")
         pooling = nn.AvgPool2d if average_pooling else nn.MaxPool2d  # average pooling: Gatys et al. 2016
         self.features = _stack(architecture, pooling, depth=max(map(known.index, self.layers)) + 1)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)

@@ -100,7 +100,7 @@ def test_vgg_pooling_halves_at_every_stage() -> None:
 
 
 def test_unknown_layer() -> None:
-    with pytest.raises(ValueError, match="got 'relu9_9', expected one of relu1_1"):
+    with pytest.raises(InputError, match="got 'relu9_9', expected one of relu1_1"):
         VGGFeatures(["relu9_9"])
 
 

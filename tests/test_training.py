@@ -203,7 +203,7 @@ def test_two_runs_in_one_folder(
 
 def test_two_processes_train_as_one(words: list[object], tmp_path: Path, run_cli: RunCli) -> None:
     """The same photos in every step, the same losses but for rounding, and one writer of files."""
-    short = [*words, "--steps", 6, "--precision", "fp32", "--clip", 100]
+    short = [*words, "--steps", 6, "--precision", "fp32", "--learning-rate", 1e-4]
     assert run_cli(*short, "--out", tmp_path / "one").returncode == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     done = subprocess.run(

@@ -1,6 +1,8 @@
 """Ctrl-C saves and tells how to go on. Watch losses and pictures with: tensorboard --logdir runs"""
 
+import math
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from ..contract import StyleCard
@@ -26,6 +28,7 @@ def run(config: Config) -> None:
         from ..train.trainer import Trainer
     except ModuleNotFoundError as error:
         raise InputError(f"training needs {error.name}: pip install 'allaprima[cpu,train]'") from error
+    threading.excepthook = _ignore_event_writer
     with Trainer(config) as trainer:
         with on_interrupt(trainer.stop):
             _train(trainer)
@@ -46,6 +49,12 @@ def style_card(trainer: "Trainer") -> StyleCard:
 
     figures = trainer.result.figures
     return make_card(trainer.config, trainer.bare_network, trainer.loss_network, figures)
+
+
+def _ignore_event_writer(problem: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes on a thread of its own; a full disk is raised there, printed, and raised again in the loop."""
+    if not isinstance(problem.exc_value, OSError):
+        threading.__excepthook__(problem)
 
 
 def _train(trainer: "Trainer") -> None:
@@ -82,6 +91,8 @@ def _losses(progress: "Progress") -> str:
 
 
 def _time_left(progress: "Progress") -> str:
+    if math.isinf(progress.seconds_left):
+        return ""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return f"{minutes}:{seconds:02} left"
 

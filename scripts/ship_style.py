@@ -1,0 +1,70 @@
+"""Put a trained run into the package: style file, thumbnail and model card.
+
+    python scripts/ship_style.py runs/starry_night --photos-note "1,849 photos of public research collections"
+
+The thumbnail is made from a photograph that may be passed on: NASA's of Eileen Collins, in scikit-image's wheel.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from make_demo_clip import photographs
+from PIL import Image
+
+from allaprima import load
+from allaprima.cli import main as allaprima
+from allaprima.contract import StyleCard
+from allaprima.gallery import STYLES_FOLDER
+from allaprima.infer.stylefile import read_card
+from allaprima.pictures import read_picture, write_picture
+
+THUMBNAIL_BOX = (60, 0, 380, 240)  # face and flag
+
+
+def main() -> int:
+    """Export, paint the thumbnail, write the card; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--photos-note", required=True, help="what it was trained on, in words")
+    options = parser.parse_args()
+    name = json.loads((options.run / "report.json").read_text())["configuration"]["name"] or options.run.name
+    style = STYLES_FOLDER / f"{name}.onnx"
+    if code := allaprima(["export", str(options.run), "-o", str(style)]):
+        return code
+    card = read_card(style)
+    assert card is not None
+    photo = read_picture(photographs() / "astronaut.png")
+    thumbnail = Image.fromarray(load(style)(photo)).crop(THUMBNAIL_BOX)
+    write_picture(style.with_suffix(".jpg"), np.asarray(thumbnail), quality=88)
+    style.with_suffix(".md").write_text(model_card(card, options.photos_note), encoding="utf-8")
+    return 0
+
+
+def model_card(card: StyleCard, photos: str) -> str:
+    """The card in Markdown: what the style is, what made it, what it measures."""
+    training = card.training
+    loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in card.figures.items())
+    return f"""# {card.name}
+
+| | |
+|---|---|
+| painting | *{card.title}*, {card.artist}, {card.year}; {card.licence} |
+| network | `{card.network["build"]}`, {card.network["parameters"]:,} parameters, {card.network["precision"]} |
+| trained on | {photos}; {training["steps"]:,} steps of {training["batch"]} crops at {training["size"]} px |
+| loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |
+| loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
+| figures | {measured} (means over 8 unseen photos, shorter side 384 px) |
+| made with | `allaprima train {training["painting"]} --photos PHOTOS --steps {training["steps"]}` |
+| licence of this file | MIT |
+
+The painting itself and the photos are not part of this package. Strokes, palette and texture are learnt from the
+painting; faces and text may lose detail, and small objects may turn into strokes.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The command line: words to configuration and back, help that teaches, one line for what is wrong."""
+
+import dataclasses
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+
+from allaprima.cli import VERBS, main, parse
+from allaprima.errors import InputError
+
+GIVEN = {
+    "train": ["p.jpg", "--photos", "here"],
+    "export": ["runs/p", "-o", "p.onnx"],
+    "image": ["a.jpg", "b/", "--style", "s", "-o", "out/"],
+    "video": ["clip.mp4", "--style", "s", "-o", "out.mp4"],
+    "cam": ["--style", "s"],
+    "styles": [],
+}
+
+
+def configuration(verb: str, *words: str) -> object:
+    return parse(import_module(f"allaprima.commands.{verb}"), verb, words)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_settings_survive_print_config_and_config(
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    expected = configuration(verb, *GIVEN[verb])
+    with pytest.raises(SystemExit) as done:
+        configuration(verb, *GIVEN[verb], "--print_config")
+    assert done.value.code in {0, None}
+    file = tmp_path / "settings.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert configuration(verb, "--config", str(file)) == expected
+
+
+def test_flags_after_a_configuration_win(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("painting: p.jpg\nphotos: here\nsteps: 5\nflip: false\n")
+    config = configuration("train", "--config", str(file), "--steps", "7")
+    assert dataclasses.asdict(config)["steps"] == 7  # type: ignore[call-overload]
+    assert dataclasses.asdict(config)["flip"] is False  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_explains_every_flag(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        configuration(verb, "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(import_module(f"allaprima.commands.{verb}").Config):
+        shown = field.name if "positional" in field.metadata else "--" + field.name.replace("_", "-")
+        assert shown in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["paint"], "unknown command 'paint': expected one of train, export"),
+        (["image", "a.jpg", "--style", "s", "-o", "b.png", "--bogus"], "--bogus"),
+        (["image", "a.jpg", "-o", "b.png"], "--style is missing"),
+        (["image", "--style", "s", "-o", "b.png"], "PHOTOS is missing"),
+        (["train", "p.jpg"], "--photos is missing"),
+        (["train", "--photos", "here"], "PAINTING is missing"),
+        (["train", "p.jpg", "--photos", "here", "--steps", "many"], "many"),
+        (["train", "p.jpg", "--photos", "here", "--build", "huge"], "huge"),
+        (["train", "p.jpg", "--photos", "here", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["export", "runs/p", "-o", "p.txt"], "expected .onnx"),
+        (["export", "nowhere", "-o", "p.onnx"], "'nowhere' does not exist"),
+    ],
+)
+def test_what_is_wrong_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("allaprima: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+
+
+def test_a_broken_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("steps: [1, 2\n")
+    with pytest.raises(InputError) as caught:
+        configuration("train", "--config", str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_module_is_the_program(run_cli: RunCli) -> None:
+    for words in ([], ["--help"]):
+        done = run_cli(*words)
+        assert done.returncode == 0
+        assert all(verb in done.stdout for verb in VERBS)
+    assert run_cli("--version").stdout.startswith("allaprima ")
