@@ -5,6 +5,7 @@
     painted = stylize(frame)                      # (H, W, 3) uint8 RGB in, the same out
 
 `stylefile` reads and vets the file, `providers` opens it on the best hardware, `stylizer` feeds it frames.
+Clips: `clip` reads, `writer` writes, `video` paints one. Live: `camera` captures, `live` paints, `window` shows.
 """
 
 from .stylizer import Stylizer

@@ -1,0 +1,191 @@
+"""The one writer of video files: painted frames as H.264, sound copied packet by packet, all through PyAV (FFmpeg)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+
+from ..errors import InputError
+from ..files import require_folder
+from ..pictures import Frame
+from .clip import reason
+from .colour import Colour
+
+MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
+VIDEO_SUFFIXES = (*MP4_SUFFIXES, ".mkv")
+_MAX_TIMESCALE = 2**31 - 1
+_LIVE_PIECE_S = 1
+
+
+class VideoWriter:
+    """An .mp4, .m4v, .mov or .mkv file with H.264 (libx264, 4:2:0) and copied sound. A context manager.
+
+    4:2:0 stores colours for squares of 2x2 px: where a side is odd, the last row or column is written twice, so that
+    nothing is lost and the video is 1 px larger.
+
+    Times are kept to the tick in the MP4 family; Matroska rounds them to the millisecond.
+
+    Args:
+        path: the file; the first frame creates it.
+        time_base: seconds per tick of the times given to `write`.
+        rate: frames per second, about; the encoder budgets with it.
+        colour: matrix and tags to write colours with; None: the usual ones of that size.
+        aspect: width over height of a pixel; None: 1.
+        sound: streams of an open clip whose packets will come to `copy`.
+        metadata: title, date and so on.
+        crf: x264's quality, 0 (lossless) to 51.
+        live: write at once what arrives, so that the file plays even if the process is killed, at some cost in size.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        time_base: Fraction,
+        rate: Fraction,
+        colour: Colour | None = None,
+        aspect: Fraction | None = None,
+        sound: Sequence[Stream] = (),
+        metadata: Mapping[str, str] | None = None,
+        crf: int = 20,
+        live: bool = False,
+    ) -> None:
+        self.path = path
+        self._time_base, self._rate, self._aspect = time_base, rate, aspect
+        self._colour = colour
+        self._sound, self._metadata = sound, dict(metadata or {})
+        self._crf, self._live = crf, live
+        self._container: OutputContainer | None = None
+        self._copies: dict[int, Stream] = {}
+        self._next_key_pts = 0
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish the file; after an exception close it as it is, which leaves a live recording playable."""
+        if self._container is None:
+            return
+        try:
+            if kind is None:
+                self._container.mux(self._video.encode())
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            if kind is None:
+                raise
+
+    def write(self, picture: Frame, pts: int, duration: int = 0) -> None:
+        """Encode a frame; all have one size.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB.
+            pts: its time in ticks, later than the one before.
+            duration: ticks; 0: not known.
+
+        Raises:
+            InputError: such sound or video cannot stand in such a file.
+            OSError: the file cannot be written.
+        """
+        even = _even(picture)
+        height, width = even.shape[:2]
+        self._colour = self._colour or Colour.usual(width, height)
+        container = self._container or self._open(width, height)
+        frame = self._colour.to_yuv(even)
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
+        if self._live and pts >= self._next_key_pts:
+            frame.pict_type = PictureType.I  # what a kill cuts off begins at the last of these
+            self._next_key_pts = pts + round(_LIVE_PIECE_S / self._time_base)
+        container.mux(self._video.encode(frame))
+
+    def copy(self, packet: "Packet[Stream]") -> None:
+        """Write a packet of one of the `sound` streams as it is; after the first frame."""
+        assert self._container is not None
+        packet.stream = self._copies[packet.stream.index]
+        self._container.mux(packet)
+
+    def _open(self, width: int, height: int) -> OutputContainer:
+        self._container = container = av.open(str(self.path), "w", container_options=self._container_options())
+        container.metadata.update(self._metadata)
+        self._video = self._add_video(container, width, height)
+        self._copies = {stream.index: self._add_sound(container, stream) for stream in self._sound}
+        try:
+            container.start_encoding()
+        except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+            raise InputError(
+                f"a {self.path.suffix} file cannot hold such video or sound ({reason(error)}): try a .mkv"
+            ) from error
+        return container
+
+    def _container_options(self) -> dict[str, str]:
+        if self.path.suffix.lower() not in MP4_SUFFIXES:
+            return {"flush_packets": "1", "cluster_time_limit": f"{1000 * _LIVE_PIECE_S}"} if self._live else {}
+        if self._live:
+            return {"flush_packets": "1", "movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        return {"movflags": "faststart", "movie_timescale": str(self._movie_timescale())}
+
+    def _movie_timescale(self) -> int:
+        """Ticks per second in which MP4 says how late a stream starts; its own default, 1000, would round that."""
+        rates = [stream.time_base.denominator for stream in self._sound if stream.time_base]
+        common = math.lcm(self._time_base.denominator, *rates)
+        return common if common <= _MAX_TIMESCALE else self._time_base.denominator
+
+    def _add_video(self, container: OutputContainer, width: int, height: int) -> VideoStream:
+        # Brush strokes are hard to encode: x264's own "medium" would cost as much time as the painting.
+        speed = {"preset": "veryfast", "tune": "zerolatency", "forced-idr": "1"} if self._live else {"preset": "faster"}
+        stream = container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf), **speed})
+        codec = stream.codec_context
+        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+        codec.time_base = stream.time_base = self._time_base
+        codec.flags |= Flags.frame_duration
+        if self._aspect:
+            codec.sample_aspect_ratio = self._aspect
+        assert self._colour is not None
+        self._colour.tag(codec)
+        return stream
+
+    def _add_sound(self, container: OutputContainer, source: Stream) -> Stream:
+        try:
+            stream = container.add_stream_from_template(source)
+        except (ValueError, av.FFmpegError) as error:
+            codec = source.codec_context.name if source.codec_context else "unknown"
+            raise InputError(
+                f"a {self.path.suffix} file cannot hold the clip's sound ({codec}): choose a name ending in .mkv"
+            ) from error
+        stream.metadata.update(source.metadata)
+        return stream
+
+
+def check_video_path(path: Path, flag: str) -> None:
+    """Check the name of a video file that is to be written.
+
+    Args:
+        path: the file.
+        flag: the flag it came from, for the message.
+
+    Raises:
+        InputError: an unknown suffix, or no such folder.
+    """
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise InputError(f"{flag}: '{path}' ends in '{path.suffix}', expected {' '.join(VIDEO_SUFFIXES)}")
+    require_folder(path)
+
+
+def _even(picture: Frame) -> Frame:
+    """Repeat the last row or column where their number is odd."""
+    height, width = picture.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return picture
+    grown: Any = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.asarray(grown, dtype=np.uint8)
