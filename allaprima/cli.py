@@ -47,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"allaprima: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except ImportError as error:  # OpenCV's wheel links to what a slim Debian lacks
+        if ".so" not in str(error):
+            raise
+        print(f"allaprima: {error}: on Debian and Ubuntu, apt-get install libgl1 libglib2.0-0", file=sys.stderr)
+        return EXIT_INPUT
     except KeyboardInterrupt:
         print("allaprima: stopped", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -1,0 +1,158 @@
+"""scripts/: the demo in a small copy, and when the shell scripts install what."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tiny
+
+from allaprima.pictures import read_picture
+
+ROOT = Path(__file__).parent.parent
+SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in ("demo", "test", "check", "build")), ROOT / ".ci" / "run"]
+
+
+def demo(out: Path, style: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--style", str(style), "--out", str(out)]
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(words, env=settings, capture_output=True, text=True, check=False)
+
+
+def decode(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_the_demo_paints_its_clip(tmp_path: Path) -> None:
+    done = demo(tmp_path / "out", tiny.frame_style(tmp_path / "negative.onnx", name="negative"))
+    assert done.returncode == 0, done.stderr
+    assert "frames per second" in done.stdout
+    assert "allaprima cam --style" in done.stdout
+    clip, painted = decode(tmp_path / "out" / "demo_clip.mp4"), decode(tmp_path / "out" / "demo.mp4")
+    assert len(clip) == len(painted) >= 8 * 24
+    for before, after in zip(clip[::40], painted[::40], strict=True):
+        assert before.shape == (480, 640, 3)
+        assert np.abs(255 - before.astype(int) - after).mean() < 4  # the negative, but for H.264
+    picture = read_picture(tmp_path / "out" / "demo.png")
+    left, right = picture[48:520, :640].astype(int), picture[48:520, 648:].astype(int)
+    assert (left + right == 255).all()
+
+
+def test_the_clip_moves_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import make_demo_clip
+
+    frames = [make_demo_clip.frame_at(index).astype(int) for index in range(18, 40)]  # of the first shot
+    changes = [np.abs(after - before).mean() for before, after in pairwise(frames)]
+    assert min(changes) > 0.5  # never stands still, as a camera that moves by whole pixels does
+    assert max(np.abs(np.diff(changes))) < 1.5
+
+
+def test_the_demo_says_what_is_wrong(tmp_path: Path) -> None:
+    done = demo(tmp_path / "out", tmp_path / "missing.onnx")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "missing.onnx" in done.stderr
+
+
+def test_the_demo_names_the_packages_that_opencv_links_to(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = demo(tmp_path / "out", tiny.frame_style(tmp_path / "negative.onnx"), PYTHONPATH=path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "apt-get install libgl1" in done.stderr
+
+
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda path: path.name)
+def test_shell_scripts_are_short_and_sound(script: Path) -> None:
+    lines = script.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#!/bin/sh"
+    assert "set -eu" in lines
+    assert len(lines) <= 20
+    assert os.access(script, os.X_OK)
+    subprocess.run(["sh", "-n", script], check=True)
+
+
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+"-m venv .venv")
+    [ ! -e broken ] || exit 1
+    mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/pip; echo fake >.venv/pyvenv.cfg ;;
+*find_spec*) [ -e runtime ] ;;
+*version_info*) [ ! -e old ] ;;
+*) echo "$*" >>log ;;
+esac
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy with the shell scripts only, and a Python that does nothing but note what it is told."""
+    (tmp_path / "scripts").mkdir()
+    for path in [*SHELL_SCRIPTS[:2], ROOT / "scripts" / "_venv.sh"]:
+        shutil.copy(path, tmp_path / "scripts")
+    for name in ("setup.cfg", "pyproject.toml"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "python").write_text(FAKE_PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def run(copy: Path, script: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHON": str(copy / "python")}
+    command = [str(copy / "scripts" / script), *words]
+    return subprocess.run(command, env=environment, cwd=copy.parent, capture_output=True, text=True, check=False)
+
+
+def steps(copy: Path, script: str, *words: str) -> list[str]:
+    """What Python was told by a script that went well."""
+    done = run(copy, script, *words)
+    assert done.returncode == 0, done.stderr
+    log = (copy / "log").read_text().splitlines()
+    (copy / "log").unlink()
+    return [line for line in log if "--upgrade pip" not in line]
+
+
+LIGHT = ["-m pip install --quiet -e .[cpu]", "-m pip install --quiet --no-deps scikit-image"]
+DEV = ["-m pip install -e .[dev]"]
+PAINT = ["scripts/demo.py"]
+
+
+def test_the_demo_installs_the_light_runner_once(copy: Path) -> None:
+    assert steps(copy, "demo") == LIGHT + PAINT
+    assert steps(copy, "demo", "--out", "a b") == ["scripts/demo.py --out a b"]
+
+
+def test_demo_and_test_run_in_any_order(copy: Path) -> None:
+    assert steps(copy, "demo") == LIGHT + PAINT
+    assert steps(copy, "test", "-x") == [*DEV, "-m pytest -x"]
+    assert steps(copy, "test") == ["-m pytest"]
+    (copy / ".venv" / "light.stamp").unlink()  # as if test had been first
+    assert steps(copy, "demo") == PAINT
+
+
+def test_changed_requirements_are_installed(copy: Path) -> None:
+    steps(copy, "test")
+    (copy / "setup.cfg").write_text("more")
+    assert steps(copy, "test") == [*DEV, "-m pytest"]
+
+
+def test_the_demo_leaves_another_onnxruntime_alone(copy: Path) -> None:
+    (copy / "runtime").touch()
+    assert steps(copy, "demo")[0] == "-m pip install --quiet -e ."
+
+
+@pytest.mark.parametrize(("trouble", "remedy"), [("broken", "apt-get install python3-venv"), ("old", "Python 3.11")])
+def test_without_a_venv_it_says_what_to_do(copy: Path, trouble: str, remedy: str) -> None:
+    (copy / trouble).touch()
+    done = run(copy, "demo")
+    assert done.returncode != 0
+    assert remedy in done.stderr
+    assert not (copy / "log").exists()
