@@ -15,7 +15,7 @@ import tiny
 from allaprima.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
-SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in ("demo", "test", "check", "build")), ROOT / ".ci" / "run"]
+SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in ("demo", "test", "check", "build", "bench")), ROOT / ".ci" / "run"]
 
 
 def demo(out: Path, style: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -9,13 +9,17 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
+from clips import distance, make_clip, read_clip
 from conftest import ROOT, RunCli
+from mjpeg import MjpegCamera
 from PIL import Image
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -183,6 +187,32 @@ def test_the_trained_style_paints_a_photo(unbroken: Path, shared: Path, run_cli:
     assert np.abs(before.astype(int) - after).mean() > 10
 
 
+def test_the_trained_style_paints_a_clip_with_sound(unbroken: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", ticks=range(0, 12_000, 1000), sound=["aac"])
+    done = run_cli("video", clip, "--style", unbroken / "starry_night.onnx", "-o", tmp_path / "painted.mp4")
+    assert done.returncode == 0, done.stderr
+    before, after = read_clip(clip), read_clip(tmp_path / "painted.mp4")
+    assert after.codec == "h264"
+    assert after.times == before.times
+    assert after.sound == before.sound
+    assert distance(before.pictures[5], after.pictures[5]) > 10
+
+
+def test_the_trained_style_paints_a_network_camera(
+    unbroken: Path, shared: Path, run_cli: RunCli, tmp_path: Path
+) -> None:
+    with av.open(str(shared / "clips" / "webcam_face_400x300.mp4")) as container:
+        pictures = [f.to_ndarray(format="rgb24").astype(np.uint8) for f in islice(container.decode(video=0), 20)]
+    record = tmp_path / "painted.mkv"
+    words = ["--style", unbroken / "starry_night.onnx", "--record", record, "--no-window", "--seconds", 1]
+    with MjpegCamera(pictures) as camera:
+        done = run_cli("cam", camera.url, *words)
+    assert done.returncode == 0, done.stderr
+    painted = read_clip(record)
+    assert painted.size == (400, 300)
+    assert min(distance(painted.pictures[-1], picture) for picture in pictures) > 10
+
+
 def test_a_killed_training_resumes_to_the_same_curve(
     unbroken: Path, started: Callable[[Path], "subprocess.Popen[str]"], run_cli: RunCli, tmp_path: Path
 ) -> None:
@@ -204,8 +234,8 @@ def test_a_killed_training_resumes_to_the_same_curve(
 
 def test_ctrl_c_saves_and_tells_how_to_go_on(started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
     run = tmp_path / "stopped"
-    process = started(run, "--steps", 4000)
-    process.send_signal(signal.SIGINT)
+    process = started(run, "--steps", 4000, "--workers", 1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the worker as well
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"allaprima train --resume {run}" in output

@@ -5,6 +5,7 @@ mid-epoch without saved random states, and any number of workers or processes se
 """
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,11 @@ class Stream(Sampler[list[tuple[int, int]]]):
             orders.clear()  # a batch spans two epochs at most now and then; redrawing one order is cheap
             orders[epoch] = np.random.default_rng((self.seed, epoch, 1)).permutation(self.photos)
         return int(orders[epoch][place])
+
+
+def ignore_interrupts(worker: int) -> None:
+    """For a worker process: Ctrl-C reaches every process of a terminal, but only the training's own may answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def random_crop(photo: Frame, size_px: int, random: np.random.Generator, *, flip: bool) -> Frame:

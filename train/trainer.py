@@ -30,7 +30,7 @@ from .device import precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
 from .guard import Guard
 from .losses import PerceptualLoss
-from .photos import Crops, PhotoList, Stream, divide, list_photos, resize_shorter, to_tensor
+from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, resize_shorter, to_tensor
 from .run_folder import RunFolder
 from .schedule import learning_rate
 from .view import ClampWithGradient, moving_window
@@ -251,7 +251,11 @@ class Trainer:
         stream = Stream(len(paths), batch=c.batch, start=self.step, stop=self.steps, seed=c.seed)
         crops = Crops(paths, size_px=c.size, flip=c.flip, seed=c.seed)
         loader: DataLoader[Any] = DataLoader(
-            crops, batch_sampler=stream, num_workers=c.workers, pin_memory=self.device.type == "cuda"
+            crops,
+            batch_sampler=stream,
+            num_workers=c.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=ignore_interrupts,
         )
         return self.accelerator.prepare(loader)
 
