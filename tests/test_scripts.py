@@ -15,7 +15,8 @@ import tiny
 from allaprima.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
-SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in ("demo", "test", "check", "build", "bench")), ROOT / ".ci" / "run"]
+SCRIPTS = ("demo", "test", "check", "build", "bench")
+SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in SCRIPTS), ROOT / ".ci" / "run"]
 
 
 def demo(out: Path, style: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -116,6 +116,7 @@ class Trainer:
         self.val_photos = read_photos(held_out) if self.is_main else []
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
         self._stop = False
+        self._unreadable: set[int] = set()
         self.folder = RunFolder(_run_path(config), resume=checkpoint is not None, write=self.is_main)
 
     def __enter__(self) -> "Trainer":
@@ -145,12 +146,12 @@ class Trainer:
 
     def run(self) -> Iterator[Progress]:
         """Train from the present step to the last; a checkpoint is written at the end, whatever ended it."""
-        started, good = time.perf_counter(), self.snapshot()
-        clock = _Clock()
+        started, clock = time.perf_counter(), _Clock()
+        good = newest = self.snapshot()  # a snapshot is good once the steps that follow it went well
         while self.step < self.steps and not self._stop:
             log: list[dict[str, Tensor]] = []
             for batch in self._loader():
-                self._note_unreadable(batch)
+                self._unreadable.update(batch["unreadable"].tolist())
                 log.append(self._train_step(batch["photo"]))
                 self.step += 1
                 if len(log) < LOG_EVERY and self.step < self.steps and not self._due() and not self._stop_now():
@@ -159,11 +160,12 @@ class Trainer:
                 if trouble := self.guard.trouble(values, warming_up=self.step < 2 * self._warmup_steps + LOG_EVERY):
                     note = f"step {self.step}: {self.guard.slow_down(trouble)}"
                     self.restore(good)
+                    newest = good
                     self.result.notes.append(note)
                     yield self._progress(values[-1], clock, note)
                     break  # the stream starts anew at the step gone back to
                 self._write_log(values, clock.lap(len(values) * self.config.batch))
-                good, log = self.snapshot(), []
+                good, newest, log = newest, self.snapshot(), []
                 self._periodic()
                 yield self._progress(values[-1], clock)
                 if self._agree(self._stop):
@@ -242,7 +244,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(parts["total"])
-        self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        parts["gradient"] = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         return {name: value.detach() for name, value in parts.items()}
 
@@ -291,12 +293,10 @@ class Trainer:
             count = self.accelerator.num_processes
             raise InputError(f"--batch: got {self.config.batch}, expected a multiple of the {count} processes")
 
-    def _note_unreadable(self, batch: Mapping[str, Tensor]) -> None:
-        for index in batch["unreadable"][batch["unreadable"] >= 0].tolist():
-            self.photos.skipped[str(self.photos.paths[index])] = "cannot be decoded"
-
     def _gather(self, log: list[dict[str, Tensor]]) -> list[dict[str, float]]:
-        """Losses of the last steps, averaged over the processes, as numbers."""
+        """Losses of the last steps, averaged over the processes, as numbers; photos that failed are noted."""
+        for index in set(gather_object(sorted(self._unreadable))) - {-1}:
+            self.photos.skipped[str(self.photos.paths[index])] = "cannot be decoded"
         names = list(log[0])
         table = torch.stack([torch.stack([entry[name].float() for name in names]) for entry in log])
         table = self.accelerator.reduce(table, reduction="mean")
