@@ -132,7 +132,7 @@ def _realtime(channels: int = 48, blocks: int = 5) -> ImageTransformer:
         subpixel_conv(half, 3, 2),
         nn.PixelShuffle(2),
     )
-    return ImageTransformer(stem, body, end, multiple=4, margin=8)
+    return ImageTransformer(stem, body, end, multiple=4, margin=12)  # the most that a reflection of 16 px allows
 
 
 class UpsampleConv(nn.Module):

@@ -19,7 +19,7 @@ BUILDS: tuple[Build, ...] = ("realtime", "standard")
 def test_output_has_the_size_of_the_input(name: Build) -> None:
     network = build(name).eval()
     random = np.random.default_rng(0)
-    sizes = [(16, 16), (17, 16), *(tuple(map(int, random.integers(16, 90, 2))) for _ in range(5))]
+    sizes = [(16, 16), (17, 16), (18, 19), *(tuple(map(int, random.integers(16, 90, 2))) for _ in range(5))]
     with torch.inference_mode():
         for height, width in sizes:
             assert network(torch.rand(1, 3, height, width)).shape == (1, 3, height, width)
