@@ -1,5 +1,7 @@
 """A trained network as a style file: one self-contained ONNX file, checked against PyTorch before it gets its name.
 
+What is written is the network as `fuse` rewrites it; what it is checked against is the network as it was trained.
+
 See `allaprima.contract` for what the file promises. `allaprima export RUN -o style.onnx` runs this.
 """
 
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from ..contract import INPUT_NAME, MIN_SIZE_PX, OPSET, OUTPUT_NAME, Io, StyleCard
 from ..errors import InputError
 from ..files import replacing
+from .fuse import fuse
 from .transformer import ImageTransformer
 
 PARITY_SIZES = ((1, 482, 270), (1, 333, 517), (1, 16, 16), (2, 64, 97))
@@ -32,15 +35,16 @@ HALF_TOLERANCE = 4 / 255  # two runtimes round fp16 sums differently; still belo
 class FrameStyle(nn.Module):
     """The network as other apps call it: uint8 (N, H, W, 3) RGB -> the same."""
 
-    def __init__(self, network: ImageTransformer) -> None:
+    def __init__(self, network: ImageTransformer, *, full_scale: int = 1) -> None:
+        """Take a network that sees white as `full_scale`, 1 or 255."""
         super().__init__()
-        self.network = network
+        self.network, self.factor = network, 255 // full_scale
 
     def forward(self, frame: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB -> the same."""
-        x = frame.permute(0, 3, 1, 2).to(self.network.mean.dtype) / 255
-        y: Tensor = (self.network(x) * 255).clamp(0, 255).round()
-        return y.to(torch.uint8).permute(0, 2, 3, 1)
+        x = frame.permute(0, 3, 1, 2).to(self.network.mean.dtype)
+        y: Tensor = self.network(x) if self.factor == 1 else self.network(x / self.factor) * self.factor
+        return y.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class TensorStyle(nn.Module):
@@ -72,16 +76,16 @@ def export_style(
         InputError: the path cannot be written, or ONNX Runtime's result differs from PyTorch's.
     """
     network = copy.deepcopy(network).cpu().float().eval()
-    if half:
-        network = network.half()
+    fused = fuse(network, full_scale=255 if io == "frame" else 1)
     if not all(bool(p.isfinite().all()) for p in network.parameters()):
         raise InputError(f"'{path}' not written: the network's weights are not numbers: train it again")
-    style = (FrameStyle if io == "frame" else TensorStyle)(network)
-    model = _to_onnx(style, io)
+    if half:
+        network, fused = network.half(), fused.half()
+    model = _to_onnx(FrameStyle(fused, full_scale=255) if io == "frame" else TensorStyle(fused), io)
     card = replace(card, io=io, network={**card.network, "precision": "fp16" if half else "fp32"})
     onnx.helper.set_model_props(model, card.to_metadata())
     data = model.SerializeToString()
-    difference = parity(style, data, io)
+    difference = parity(FrameStyle(network) if io == "frame" else TensorStyle(network), data, io)
     tolerance = HALF_TOLERANCE if half else PARITY_TOLERANCE
     if not difference <= tolerance + 1e-6:
         raise InputError(

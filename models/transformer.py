@@ -156,10 +156,13 @@ class UpsampleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, D, 2h, 2w)."""
+        return F.pixel_shuffle(F.conv2d(x, self.low_resolution_weight(), padding=1), 2)
+
+    def low_resolution_weight(self) -> Tensor:
+        """The four kernels of each output channel, (4 D, C, 3, 3): one each for even and odd rows and columns."""
         outputs, inputs = self.weight.shape[:2]
         weight = (self.weight.reshape(outputs, inputs, 9) @ self.spread.T).reshape(outputs, inputs, 4, 3, 3)
-        weight = weight.transpose(1, 2).reshape(outputs * 4, inputs, 3, 3)
-        return F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)
+        return weight.transpose(1, 2).reshape(outputs * 4, inputs, 3, 3)
 
 
 @torch.no_grad()

@@ -48,6 +48,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     training = card.training
     loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
     measured = ", ".join(f"{name} {value:.3f}" for name, value in card.figures.items())
+    flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "style_weight"))
     return f"""# {card.name}
 
 | | |
@@ -58,7 +59,7 @@ def model_card(card: StyleCard, photos: str) -> str:
 | loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |
 | loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
 | figures | {measured} (means over 8 unseen photos, shorter side 384 px) |
-| made with | `allaprima train {training["painting"]} --photos PHOTOS --steps {training["steps"]}` |
+| made with | `allaprima train {training["painting"]} --photos PHOTOS {flags}` |
 | licence of this file | MIT |
 
 The painting itself and the photos are not part of this package. Strokes, palette and texture are learnt from the

@@ -11,7 +11,8 @@ import torch
 from allaprima.contract import INPUT_NAME, OUTPUT_NAME, Io, StyleCard
 from allaprima.errors import InputError
 from allaprima.models.export import FrameStyle, export_style
-from allaprima.models.transformer import Build, build
+from allaprima.models.fuse import fuse
+from allaprima.models.transformer import Build, UpsampleConv, build
 
 IOS: tuple[Io, ...] = ("frame", "tensor")
 STYLES: tuple[tuple[Build, Io, bool], ...] = (
@@ -110,3 +111,17 @@ def test_the_card_survives(tmp_path: Path) -> None:
     assert got is not None
     assert (got.name, got.training, got.figures) == ("näme", {"steps": 3}, {"j": 1.5})
     assert got.network == {"build": "realtime", "precision": "fp32"}
+
+
+@pytest.mark.parametrize("name", ["realtime", "standard"])
+@pytest.mark.parametrize("full_scale", [1, 255])
+def test_the_fused_network_paints_the_same(name: Build, full_scale: int) -> None:
+    torch.manual_seed(1)
+    network = build(name).eval()
+    frame = torch.rand(2, 3, 37, 50)
+    with torch.inference_mode():
+        expected = network(frame)
+        got = fuse(network, full_scale=full_scale)(frame * full_scale) / full_scale
+    torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)
+    kinds = {type(module) for module in fuse(network).modules()}
+    assert not kinds & {UpsampleConv, torch.nn.PixelUnshuffle}
