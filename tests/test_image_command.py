@@ -123,9 +123,9 @@ def test_a_batch_goes_on_past_bad_photos(negative: Path, tmp_path: Path, run_cli
 
 
 def test_ctrl_c_keeps_what_is_done(negative: Path, tmp_path: Path) -> None:
-    first = photo(tmp_path / "in" / "000.png", size=(300, 200))
+    first = photo(tmp_path / "in" / "000.png", size=(1600, 1200))  # large: painting all 200 takes many seconds
     for index in range(1, 200):
-        (tmp_path / "in" / f"{index:03}.png").write_bytes(first.read_bytes())
+        os.link(first, tmp_path / "in" / f"{index:03}.png")
     words = [sys.executable, "-m", "allaprima", "image", "in", "--style", str(negative), "-o", "out"]
     with subprocess.Popen(
         words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -141,7 +141,7 @@ def test_ctrl_c_keeps_what_is_done(negative: Path, tmp_path: Path) -> None:
     assert 1 < len(done) < 200
     assert f"{len(done)} of 200 photos painted" in output.decode()
     for path in done:  # whole, and no temporary file among them
-        assert read_picture(path).shape == (200, 300, 3)
+        assert read_picture(path).shape == (1200, 1600, 3)
 
 
 def test_a_bar_on_a_terminal(negative: Path, tmp_path: Path) -> None:
