@@ -128,7 +128,12 @@ def test_ctrl_c_keeps_what_is_done(negative: Path, tmp_path: Path) -> None:
         os.link(first, tmp_path / "in" / f"{index:03}.png")
     words = [sys.executable, "-m", "allaprima", "image", "in", "--style", str(negative), "-o", "out"]
     with subprocess.Popen(
-        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         while not (tmp_path / "out" / "001.png").exists():
             assert process.poll() is None

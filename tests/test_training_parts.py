@@ -130,6 +130,7 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
         ({"style_layers": {}}, "--style-layers"),
         ({"style_layers": {"relu1_1": 0.0}}, "--style-layers"),
         ({"warmup": 1.0}, "--warmup: got 1.0"),
+        ({"name": "../elsewhere"}, "--name: got '../elsewhere'"),
     ],
 )
 def test_a_configuration_names_the_flag_that_is_wrong(values: dict[str, object], message: str) -> None:

@@ -104,6 +104,8 @@ class TrainConfig:
         if self.resume is None:
             _require(self.painting is not None, "PAINTING is missing: give the picture to learn")
             _require(self.photos is not None, "--photos is missing: give a folder of photos to train on")
+        # The name becomes a file name; a stranger's checkpoint may hold any.
+        _require(self.name == Path(self.name).name, f"--name: got '{self.name}', expected a name without folders")
         _require(self.steps is None or self.epochs is None, "--steps and --epochs: give one of them, not both")
         for flag, least in (("steps", 1), ("batch", 1), ("size", 64), ("style_size", 64), ("preview_every", 1)):
             self._at_least(flag, least)

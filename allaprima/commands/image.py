@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
 from ..files import describe_write_error, require_folder
 from ..gallery import find_style
 from ..pictures import READABLE_SUFFIXES, WRITABLE_SUFFIXES, Frame, find_pictures, read_picture, write_picture
+from ..terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from ..infer import Stylizer
@@ -86,11 +85,10 @@ def run(config: Config) -> None:
 
 def _paint_all(stylizer: "Stylizer", jobs: list[Job], *, size_px: int | None) -> list[InputError]:
     """Paint and write; returns why photos were skipped. What is done stays, after Ctrl-C too."""
-    console = Console(soft_wrap=True, highlight=False)
     started, done = time.perf_counter(), 0
     skipped: list[InputError] = []
     try:
-        with _progress(console, len(jobs)) as report:
+        with _progress(len(jobs)) as report:
             for job in jobs:
                 try:
                     painted = paint(stylizer, job.photo, size_px=size_px)
@@ -105,9 +103,7 @@ def _paint_all(stylizer: "Stylizer", jobs: list[Job], *, size_px: int | None) ->
         if done:
             seconds = time.perf_counter() - started
             what = str(jobs[0].target) if len(jobs) == 1 else f"{done} of {len(jobs)} photos"
-            console.print(
-                f"{what} painted with {stylizer.name} on {stylizer.provider} in {seconds:.1f} s", markup=False
-            )
+            console.print(f"{what} painted with {stylizer.name} on {stylizer.provider} in {seconds:.1f} s")
     return skipped
 
 
@@ -229,7 +225,7 @@ def _write(target: Path, painted: Frame) -> None:
 
 
 @contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[Path, Path | None], None]]:
+def _progress(total: int) -> Iterator[Callable[[Path, Path | None], None]]:
     """Yield a function that is told each photo and its painting (None: skipped); a bar on a terminal, else lines."""
     if total == 1:
         yield lambda photo, painting: None
@@ -237,16 +233,15 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[Path, Path | N
     if not console.is_terminal:
         count = iter(range(1, total + 1))
         yield lambda photo, painting: console.print(
-            f"{next(count)}/{total} {photo} {f'-> {painting}' if painting else 'skipped'}", markup=False
+            f"{next(count)}/{total} {photo} {f'-> {painting}' if painting else 'skipped'}"
         )
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("painting", total=total)
+    with progress_bar() as bar:
+        task = bar.add_task("painting", total=total, text="")
 
         def report(photo: Path, painting: Path | None) -> None:
             if painting is None:
-                bar.console.print(f"{photo} skipped", markup=False)
+                console.print(f"{photo} skipped")
             bar.advance(task)
 
         yield report
