@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import InputError
+from .errors import InputError, describe_missing_library
 
 VERBS = {
     "train": "learn a painting: photos and one painting in, a style file out",
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"allaprima: {error}", file=sys.stderr)
         return EXIT_INPUT
-    except ImportError as error:  # OpenCV's wheel links to what a slim Debian lacks
-        if ".so" not in str(error):
+    except ImportError as error:
+        if (problem := describe_missing_library(error)) is None:
             raise
-        print(f"allaprima: {error}: on Debian and Ubuntu, apt-get install libgl1 libglib2.0-0", file=sys.stderr)
+        print(f"allaprima: {problem}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:
         print("allaprima: stopped", file=sys.stderr)
@@ -119,7 +119,8 @@ def _add_fields(parser: Any, config_class: type) -> None:
     from jsonargparse import ActionYesNo
 
     types = typing.get_type_hints(config_class)
-    texts = {p.arg_name: p.description for p in parse_from_object(config_class).params}
+    classes = [c for c in config_class.__mro__ if dataclasses.is_dataclass(c)]
+    texts = {p.arg_name: p.description for c in classes for p in parse_from_object(c).params}
     for field in dataclasses.fields(config_class):
         default, required = _default(field)
         kind, text = types[field.name], texts.get(field.name)

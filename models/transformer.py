@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .normalisation import register_imagenet_statistics
+
 Build = Literal["realtime", "standard"]
 PaddingMode = Literal["zeros", "reflect"]
 
@@ -34,8 +36,7 @@ class ImageTransformer(nn.Module):
         super().__init__()
         self.stem, self.body, self.end = stem, body, end
         self.multiple, self.margin = multiple, margin
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        register_imagenet_statistics(self)
 
     def forward(self, frame: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 -> the same shape."""
@@ -113,7 +114,7 @@ def _standard() -> ImageTransformer:
 
 
 def _realtime(channels: int = 48, blocks: int = 5) -> ImageTransformer:
-    """Space-to-depth by 4, five residual blocks of 48 channels, two steps back to pixels: 0.26 M parameters.
+    """Space-to-depth by 4, five residual blocks of 48 channels, two steps back to pixels: 0.24 M parameters.
 
     Neighbouring cells are mixed at half resolution: painted straight from a quarter of the resolution, each cell stands
     for itself and their borders show as a grid.

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import allaprima
-from allaprima.errors import InputError
+from allaprima.errors import InputError, describe_missing_library
 from allaprima.gallery import shipped_styles
 from allaprima.pictures import Frame, write_picture
 from allaprima.terminal import console, progress_bar
@@ -37,8 +37,10 @@ def main() -> int:
     except InputError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    except ImportError as error:  # OpenCV's wheel links to what a slim Debian lacks
-        print(f"demo: {error}: on Debian and Ubuntu, apt-get install libgl1 libglib2.0-0", file=sys.stderr)
+    except ImportError as error:
+        if (problem := describe_missing_library(error)) is None:
+            raise
+        print(f"demo: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("demo: stopped", file=sys.stderr)

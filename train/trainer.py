@@ -239,14 +239,17 @@ class Trainer:
             wanted = self.vgg(photo)
         parts = self.loss(picture, self.vgg(picture), wanted)
         parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
-        rate = learning_rate(self.step, self.steps, self.config) * self.guard.rate_scale
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(parts["total"])
         parts["gradient"] = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         return {name: value.detach() for name, value in parts.items()}
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of the step numbered `step`, from 0."""
+        return learning_rate(step, self.steps, self.config) * self.guard.rate_scale
 
     def _loader(self) -> Any:
         paths, c = self.photos.paths, self.config
@@ -305,8 +308,7 @@ class Trainer:
     def _write_log(self, values: list[dict[str, float]], images_per_second: float) -> None:
         first = self.step - len(values) + 1
         for step, entry in enumerate(values, first):
-            rate = learning_rate(step - 1, self.steps, self.config) * self.guard.rate_scale
-            self.folder.log(step, entry, rate, images_per_second)
+            self.folder.log(step, entry, self._rate(step - 1), images_per_second)
 
     def _due(self) -> bool:
         return self.step % self.config.checkpoint_every == 0 or self.step % self.config.preview_every == 0
@@ -327,7 +329,7 @@ class Trainer:
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum").item())
 
     def _progress(self, losses: Mapping[str, float], clock: "_Clock", note: str = "") -> Progress:
-        rate = learning_rate(max(0, self.step - 1), self.steps, self.config) * self.guard.rate_scale
+        rate = self._rate(max(0, self.step - 1))
         per_second = clock.images_per_second
         left = (self.steps - self.step) * self.config.batch / per_second if per_second else float("inf")
         return Progress(self.step, self.steps, losses, rate, per_second, left, note)

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..gallery import find_style
+from ..style_flags import StyleFlags
 from ..terminal import console, on_interrupt
 
 if TYPE_CHECKING:
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(StyleFlags):
     """Paint a camera live, in a window, into a recording, or both."""
 
     source: str = field(default="0", metadata={"positional": "?"})
     """Camera: an index (0 is the first), an address (http, https or rtsp), or a video file, played at its own speed."""
-    style: str
-    """Name of a style that ships (`allaprima styles` lists them), or a style file."""
     record: str | None = None
     """Record what is painted to this file: .mp4, .m4v, .mov or .mkv. It plays even after a crash."""
     window: bool = True
@@ -42,12 +40,6 @@ class Config:
     """Frames per second to ask the camera for."""
     seconds: float | None = None
     """Stop after so many seconds."""
-    provider: str = "auto"
-    """Where to compute: auto, cpu, cuda, tensorrt, directml or coreml."""
-    threads: int | None = None
-    """CPU threads; default: ONNX Runtime's choice."""
-    input_range: Literal["auto", "255", "1"] = "auto"
-    """Pixel values that another project's network expects, 0..255 or 0..1, where `auto` gets it wrong."""
 
     def __post_init__(self) -> None:
         for name in ("fps", "seconds"):
@@ -66,13 +58,10 @@ def run(config: Config) -> None:
     """
     from ..infer.camera import NewestFrame, open_camera, parse_size
     from ..infer.live import Tally, run_live
-    from ..infer.stylizer import Stylizer
 
     size = parse_size(config.size) if config.size else None
     sinks = _sinks(config)
-    stylizer = Stylizer(
-        find_style(config.style), provider=config.provider, threads=config.threads, range_=config.input_range
-    )
+    stylizer = config.open_style()
     camera = open_camera(config.source, size=size, fps=config.fps)
     for line in (f"{camera.description}, {stylizer.name} on {stylizer.provider}", *camera.notes):
         console.print(line)

@@ -18,8 +18,8 @@ import numpy as np
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
 from ..files import describe_write_error, require_folder
-from ..gallery import find_style
 from ..pictures import READABLE_SUFFIXES, WRITABLE_SUFFIXES, Frame, find_pictures, read_picture, write_picture
+from ..style_flags import StyleFlags
 from ..terminal import console, progress_bar
 
 if TYPE_CHECKING:
@@ -27,25 +27,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(StyleFlags):
     """Paint photos: one photo to a file, several to a folder."""
 
     photos: list[str] = field(metadata={"positional": "*"})
     """Photos (JPEG, PNG, WebP), folders (searched recursively) and patterns such as "trip/**/*.jpg"."""
-    style: str
-    """Name of a style that ships (`allaprima styles` lists them), or a style file."""
     output: str
     """Where to: a file for one photo, a folder for several. Sub-folders are kept."""
     size: int | None = None
     """Longest side of what is painted, in pixels; larger photos are scaled down to it. Default: the photo's own."""
     format: Literal["keep", "png", "jpg", "webp"] = "keep"
     """Format of the files in an output folder; `keep` is the photo's own."""
-    provider: str = "auto"
-    """Where to compute: auto, cpu, cuda, tensorrt, directml or coreml."""
-    threads: int | None = None
-    """CPU threads; default: ONNX Runtime's choice."""
-    input_range: Literal["auto", "255", "1"] = "auto"
-    """Pixel values that another project's network expects, 0..255 or 0..1, where `auto` gets it wrong."""
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < MIN_SIZE_PX:
@@ -66,16 +58,8 @@ def run(config: Config) -> None:
     Raises:
         InputError: nothing to paint, a style or an output that cannot be used, or photos that were skipped.
     """
-    from ..infer import Stylizer
-
     jobs = plan(config.photos, config.output, format_=config.format)
-    stylizer = Stylizer(
-        find_style(config.style),
-        provider=config.provider,
-        threads=config.threads,
-        range_=config.input_range,
-        keep_memory=False,  # photos are larger than frames, and of many sizes
-    )
+    stylizer = config.open_style(keep_memory=False)  # photos are larger than frames, and of many sizes
     skipped = _paint_all(stylizer, jobs, size_px=config.size)
     if len(jobs) == 1 and skipped:
         raise skipped[0]

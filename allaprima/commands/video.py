@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..gallery import find_style
+from ..style_flags import StyleFlags
 from ..terminal import console, on_interrupt, progress_bar
 
 if TYPE_CHECKING:
@@ -25,23 +25,15 @@ MAX_CRF = 51
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(StyleFlags):
     """Paint a video: H.264, sound copied untouched, every time kept exactly."""
 
     clip: str = field(metadata={"positional": ""})
     """The video to paint."""
-    style: str
-    """Name of a style that ships (`allaprima styles` lists them), or a style file."""
     output: str
     """The file to write: .mp4, .m4v, .mov or .mkv. Matroska keeps times to the millisecond only."""
     crf: int = 20
     """Quality of H.264: 0 is lossless and huge, 20 is good, 51 is the worst and smallest."""
-    provider: str = "auto"
-    """Where to compute: auto, cpu, cuda, tensorrt, directml or coreml."""
-    threads: int | None = None
-    """CPU threads; default: ONNX Runtime's choice."""
-    input_range: Literal["auto", "255", "1"] = "auto"
-    """Pixel values that another project's network expects, 0..255 or 0..1, where `auto` gets it wrong."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= MAX_CRF:
@@ -55,14 +47,11 @@ def run(config: Config) -> None:
         InputError: the clip, the style or the output cannot be used.
         KeyboardInterrupt: stopped with Ctrl-C; the file is finished.
     """
-    from ..infer.stylizer import Stylizer
     from ..infer.video import check_paths
 
     clip, output = Path(config.clip), Path(config.output)
     check_paths(clip, output)
-    stylizer = Stylizer(
-        find_style(config.style), provider=config.provider, threads=config.threads, range_=config.input_range
-    )
+    stylizer = config.open_style()
     started = time.perf_counter()
     result = _paint(clip, stylizer, output, config.crf)
     for line in _summary(result, clip, output, time.perf_counter() - started):
