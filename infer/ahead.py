@@ -44,10 +44,12 @@ def ahead(source: Iterable[T], *, depth: int = 2) -> Generator[T, None, None]:
                     break
         except BaseException as caught:  # also what is not an Exception: it belongs to the consumer
             error = caught
-        finally:
+        try:
             if close := getattr(source, "close", None):
                 close()
-            ready.put(_End(error))
+        except BaseException as caught:
+            error = error or caught
+        ready.put(_End(error))
 
     thread = Thread(target=work, name="ahead", daemon=True)
     thread.start()

@@ -1,9 +1,8 @@
 """A live session: newest frame -> paint -> sinks. Capture, painting and the sinks overlap, on three threads."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -39,14 +38,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.frames = 0
-        self._latencies_s: deque[float] = deque(maxlen=_LATENCIES)
+        self._latencies_s = np.zeros(_LATENCIES)
         self._first_s = self._last_s = 0.0
 
     def add(self, capture: Capture) -> None:
         """Note that a frame has just gone through all sinks."""
         self._last_s = monotonic()
         self._first_s = self._first_s or capture.time_s
-        self._latencies_s.append(self._last_s - capture.time_s)
+        self._latencies_s[self.frames % _LATENCIES] = self._last_s - capture.time_s
         self.frames += 1
 
     def has_lasted(self, seconds: float) -> bool:
@@ -55,7 +54,7 @@ class Tally:
 
     def report(self, *, dropped: int) -> LiveReport:
         """The figures so far; `dropped` is `NewestFrame`'s."""
-        p50, p95 = np.percentile([1000 * s for s in self._latencies_s] or [0.0], [50, 95])
+        p50, p95 = np.percentile(1000 * self._latencies_s[: max(self.frames, 1)], [50, 95])
         seconds = self._last_s - self._first_s
         fps = self.frames / seconds if seconds else 0.0
         return LiveReport(self.frames, seconds, fps, dropped, float(p50), float(p95))
@@ -88,4 +87,4 @@ def run_live(
 def _painted(newest: NewestFrame, paint: Paint) -> Generator[Capture | None, None, None]:
     with closing(newest.captures()) as captures:
         for capture in captures:
-            yield capture and replace(capture, picture=paint(capture.picture))
+            yield capture and Capture(paint(capture.picture), capture.time_s)

@@ -27,7 +27,10 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, picture: Frame, time_s: float) -> None:
-        """Take a painted frame, (H, W, 3) uint8 RGB, captured at `time_s` (monotonic seconds)."""
+        """Take a painted frame, (H, W, 3) uint8 RGB, captured at `time_s` (monotonic seconds).
+
+        The next one may be painted over it: copy what is to be kept.
+        """
 
     def idle(self) -> None:
         """There is no new frame."""

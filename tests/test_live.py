@@ -1,9 +1,12 @@
 """The parts of a live session: overlapping stages, the newest frame, recordings, the figures."""
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +15,9 @@ import cv2
 import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture, read_clip
+from conftest import ROOT
 from mjpeg import MjpegCamera, number_of, numbered_pictures
+from tiny import frame_style
 
 from allaprima.errors import InputError
 from allaprima.infer.ahead import ahead
@@ -103,6 +108,20 @@ def test_what_is_no_exception_reaches_the_consumer() -> None:
     numbers = ahead(interrupted())
     assert next(numbers) == 1
     with pytest.raises(KeyboardInterrupt):
+        next(numbers)
+
+
+def test_a_source_that_cannot_be_closed_ends_all() -> None:
+    class Source:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2])
+
+        def close(self) -> None:
+            raise RuntimeError("close broke")
+
+    numbers = ahead(Source())
+    assert [next(numbers), next(numbers)] == [1, 2]
+    with pytest.raises(RuntimeError, match="close broke"):
         next(numbers)
 
 
@@ -235,10 +254,13 @@ class FakeDevice:
     def get(self, key: int) -> float:
         return {cv2.CAP_PROP_FRAME_WIDTH: 320.0, cv2.CAP_PROP_FRAME_HEIGHT: 240.0, cv2.CAP_PROP_FPS: 15.0}[key]
 
-    def read(self) -> tuple[bool, Picture | None]:
+    def read(self, image: Picture | None = None) -> tuple[bool, Picture | None]:
         self.left -= 1
-        blue_green_red = np.full((240, 320, 3), (10, 20, 30), dtype=np.uint8)
-        return (True, blue_green_red) if self.left >= 0 else (False, None)
+        if self.left < 0:
+            return False, None
+        image = np.empty((240, 320, 3), dtype=np.uint8) if image is None else image
+        image[:] = 10, 20, 30 + self.left  # blue, green, red
+        return True, image
 
     def release(self) -> None:
         self.released = True
@@ -258,7 +280,7 @@ def test_a_device_is_asked_and_says_what_it_gives(monkeypatch: pytest.MonkeyPatc
     ]
     frames = camera.frames()
     pictures = [next(frames) for _ in range(3)]
-    assert pictures[0][0, 0].tolist() == [30, 20, 10]
+    assert [picture[0, 0].tolist() for picture in pictures] == [[32, 20, 10], [31, 20, 10], [30, 20, 10]]
     with pytest.raises(InputError, match="camera 3 stopped sending pictures: check its cable"):
         next(frames)
     camera.close()
@@ -352,13 +374,159 @@ def test_idle_and_stop_without_a_frame() -> None:
     assert sink.idles == 3
 
 
-def test_a_style_that_fails_ends_the_session() -> None:
-    def fails(frame: Picture) -> Picture:
-        raise InputError("no paint")
+def test_a_slow_style_paints_the_newest_frame() -> None:
+    camera, sink = ScriptedCamera(numbered_pictures(31)), ListSink()
 
-    camera = ScriptedCamera(numbered_pictures(5), gated=False)
-    with NewestFrame(camera) as newest, pytest.raises(InputError, match="no paint"):
-        run_live(newest, fails, [ListSink()], Tally())
+    def slow(frame: Picture) -> Picture:
+        """While it paints, the camera gives ten more."""
+        camera.release(10)
+        wait_for(lambda: newest.captured == min(number_of(frame) + 11, 31))
+        return frame
+
+    with NewestFrame(camera) as newest:
+        camera.release(1)
+        run_live(newest, slow, [sink], Tally())
+    assert sink.numbers == [0, 10, 20, 30]
+    assert newest.dropped == 27
+
+
+# Stages that fail: the session ends, with what the stage said.
+
+
+class BrokenCamera(ScriptedCamera):
+    """Fails before its first picture (at 0), later (at 3), or when it is closed (at None)."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__(numbered_pictures(10 if at is None else at), gated=False)
+        self.at = at
+
+    def frames(self) -> Generator[Picture, None, None]:
+        yield from super().frames()
+        if self.at is not None:
+            raise RuntimeError("camera broke")
+
+    def close(self) -> None:
+        super().close()
+        if self.at is None:
+            raise RuntimeError("camera broke")
+
+
+class StrictSink(ListSink):
+    """Knows how often it was entered and left, and fails in one of its methods."""
+
+    def __init__(self, fails_in: str | None = None) -> None:
+        super().__init__()
+        self.fails_in, self.entered, self.left = fails_in, 0, 0
+
+    def __enter__(self) -> "StrictSink":
+        self.fail("enter")
+        self.entered += 1
+        return self
+
+    def __exit__(self, *words: object) -> None:
+        self.left += 1
+        self.fail("exit")
+
+    def write(self, picture: Picture, time_s: float) -> None:
+        self.fail("write")
+        super().write(picture, time_s)
+
+    def idle(self) -> None:
+        self.fail("idle")
+        super().idle()
+
+    def fail(self, method: str) -> None:
+        if method == self.fails_in:
+            raise RuntimeError(f"{method} broke")
+
+
+def run_session(camera: ScriptedCamera, paint: Callable[[Picture], Picture], sinks: Sequence[StrictSink]) -> None:
+    """What `allaprima cam` does, and an end to waiting for it: a session that hangs is an AssertionError."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with ExitStack() as stack:
+                for sink in sinks:
+                    stack.enter_context(sink)
+                newest = stack.enter_context(NewestFrame(camera))
+                stack.callback(camera.release, 1000)  # a gated one ends
+                run_live(newest, paint, sinks, Tally())
+        except BaseException as error:
+            errors.append(error)
+
+    session = threading.Thread(target=run, daemon=True)
+    session.start()
+    session.join(30)
+    assert not session.is_alive(), "the session hangs"
+    for error in errors:
+        raise error
+
+
+@pytest.mark.parametrize(("at", "last"), [(0, []), (3, [2]), (None, [9])])
+def test_a_camera_that_fails_ends_the_session(at: int | None, last: list[int]) -> None:
+    camera, sinks = BrokenCamera(at), [StrictSink(), StrictSink()]
+    with pytest.raises(RuntimeError, match="camera broke"):
+        run_session(camera, lambda frame: frame, sinks)
+    assert camera.closed
+    assert [(sink.entered, sink.left, sink.numbers[-1:]) for sink in sinks] == 2 * [(1, 1, last)]
+
+
+def test_a_camera_says_why_it_failed_even_if_it_cannot_be_closed() -> None:
+    class Camera(ScriptedCamera):
+        def close(self) -> None:
+            raise RuntimeError("close broke")
+
+    with pytest.raises(InputError, match="unplugged"):
+        run_session(Camera([], error=InputError("unplugged"), gated=False), lambda frame: frame, [StrictSink()])
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_style_that_fails_ends_the_session(at: int) -> None:
+    def paint(frame: Picture) -> Picture:
+        if number_of(frame) == at:
+            raise InputError("no paint")
+        camera.release(1)
+        return frame
+
+    camera, sinks = ScriptedCamera(numbered_pictures(5)), [StrictSink(), StrictSink()]
+    camera.release(1)
+    with pytest.raises(InputError, match="no paint"):
+        run_session(camera, paint, sinks)
+    assert camera.closed
+    assert [(sink.entered, sink.left, sink.numbers) for sink in sinks] == 2 * [(1, 1, list(range(at)))]
+
+
+@pytest.mark.parametrize("broken_first", [True, False])
+@pytest.mark.parametrize("method", ["enter", "write", "idle", "exit"])
+def test_a_sink_that_fails_ends_the_session_and_the_other_is_closed(method: str, broken_first: bool) -> None:
+    camera = ScriptedCamera(numbered_pictures(5), gated=method == "idle")
+    broken, other = StrictSink(fails_in=method), StrictSink()
+    with pytest.raises(RuntimeError, match=f"{method} broke"):
+        run_session(camera, lambda frame: frame, [broken, other] if broken_first else [other, broken])
+    assert other.entered == other.left == (0 if (method, broken_first) == ("enter", True) else 1)
+    assert broken.entered == broken.left == (0 if method == "enter" else 1)
+    assert camera.closed or method == "enter"
+
+
+def test_a_camera_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allaprima.infer.camera._JOIN_S", 0.01)
+    camera, sink = ScriptedCamera(numbered_pictures(1)), ListSink()
+    with NewestFrame(camera) as newest:
+        run_live(newest, lambda frame: frame, [sink], Tally(), stopped=lambda: sink.idles == 1)
+    assert not camera.closed
+    camera.release(2)  # it wakes up, long after
+    wait_for(lambda: camera.closed)
+
+
+def test_opencv_has_one_thread_while_a_camera_is_read() -> None:
+    before = cv2.getNumThreads()
+    with NewestFrame(ScriptedCamera([], gated=False)):
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
+# The figures.
 
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +541,21 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.fps == pytest.approx(2.0)
     assert report.latency_p50_ms == pytest.approx(150)  # of 100, 100, 200, 500
     assert report.latency_p95_ms == pytest.approx(455)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process")
+@pytest.mark.parametrize(("words", "expected"), [
+    (["live", "--fps", "50", "0", "--seconds", "0.5"], ["50 fps", "unbounded", "dropped", "latency p50, p95, ms"]),
+    (["overhead", "--seconds", "0.5"], ["camera", "painter", "sink", "call", "sum"]),
+    (["memory", "--frames", "2000"], ["frame 1000: ", "frame 2000: ", "growth since frame 1000: "]),
+])  # fmt: skip
+def test_the_benchmarks_run(tmp_path: Path, words: list[str], expected: list[str]) -> None:
+    style = frame_style(tmp_path / "negative.onnx")
+    command = [sys.executable, str(ROOT / "scripts/bench.py"), words[0], str(style), *words[1:], "--size", "64x48"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [text for text in expected if text not in done.stdout] == []
 
 
 # Recordings.

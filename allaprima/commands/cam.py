@@ -69,9 +69,9 @@ def run(config: Config) -> None:
     try:
         with ExitStack() as stack:
             stack.enter_context(on_interrupt(stop.set))
+            stack.enter_context(newest)  # first: whatever fails from here on, the camera is given back
             for sink in sinks:
                 stack.enter_context(sink)
-            stack.enter_context(newest)
             run_live(newest, stylizer, sinks, tally, seconds=config.seconds, stopped=stop.is_set)
     finally:
         if tally.frames:
