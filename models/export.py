@@ -1,15 +1,11 @@
 """A trained network as a style file: one self-contained ONNX file, checked against PyTorch before it gets its name.
 
-What is written is the network as `fuse` rewrites it; what it is checked against is the network as it was trained.
+What is written is the graph that `graph` makes of it; what it is checked against is the network as it was trained.
 
 See `allaprima.contract` for what the file promises. `allaprima export RUN -o style.onnx` runs this.
 """
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +16,10 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from ..contract import INPUT_NAME, MIN_SIZE_PX, OPSET, OUTPUT_NAME, Io, StyleCard
+from ..contract import INPUT_NAME, OUTPUT_NAME, Io, StyleCard
 from ..errors import InputError
 from ..files import replacing
-from .fuse import fuse
+from .graph import float_graph
 from .transformer import ImageTransformer
 
 PARITY_SIZES = ((1, 482, 270), (1, 333, 517), (1, 16, 16), (2, 64, 97))
@@ -33,22 +29,21 @@ HALF_TOLERANCE = 4 / 255  # two runtimes round fp16 sums differently; still belo
 
 
 class FrameStyle(nn.Module):
-    """The network as other apps call it: uint8 (N, H, W, 3) RGB -> the same."""
+    """What the graph of a style file must paint: uint8 (N, H, W, 3) RGB -> the same."""
 
-    def __init__(self, network: ImageTransformer, *, full_scale: int = 1) -> None:
-        """Take a network that sees white as `full_scale`, 1 or 255."""
+    def __init__(self, network: ImageTransformer) -> None:
         super().__init__()
-        self.network, self.factor = network, 255 // full_scale
+        self.network = network
 
     def forward(self, frame: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB -> the same."""
         x = frame.permute(0, 3, 1, 2).to(self.network.mean.dtype)
-        y: Tensor = self.network(x) if self.factor == 1 else self.network(x / self.factor) * self.factor
+        y: Tensor = self.network(x / 255) * 255
         return y.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class TensorStyle(nn.Module):
-    """The network for GPU and web runtimes: float32 (N, 3, H, W) RGB in 0..1 -> the same."""
+    """The same for GPU and web runtimes: float32 (N, 3, H, W) RGB in 0..1 -> the same."""
 
     def __init__(self, network: ImageTransformer) -> None:
         super().__init__()
@@ -76,15 +71,11 @@ def export_style(
         InputError: the path cannot be written, or ONNX Runtime's result differs from PyTorch's.
     """
     network = copy.deepcopy(network).cpu().float().eval()
-    fused = fuse(network, full_scale=255 if io == "frame" else 1)
     if not all(bool(p.isfinite().all()) for p in network.parameters()):
         raise InputError(f"'{path}' not written: the network's weights are not numbers: train it again")
-    if half:
-        network, fused = network.half(), fused.half()
-    model = _to_onnx(FrameStyle(fused, full_scale=255) if io == "frame" else TensorStyle(fused), io)
-    card = replace(card, io=io, network={**card.network, "precision": "fp16" if half else "fp32"})
-    onnx.helper.set_model_props(model, card.to_metadata())
-    data = model.SerializeToString()
+    model = float_graph(network, io=io, half=half)
+    data = with_card(model, replace(card, io=io), precision="fp16" if half else "fp32")
+    network = network.half() if half else network
     difference = parity(FrameStyle(network) if io == "frame" else TensorStyle(network), data, io)
     tolerance = HALF_TOLERANCE if half else PARITY_TOLERANCE
     if not difference <= tolerance + 1e-6:
@@ -94,6 +85,13 @@ def export_style(
         )
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def with_card(model: Any, card: StyleCard, *, precision: str) -> bytes:
+    """The bytes of a style file: the ONNX model with its card in the metadata."""
+    card = replace(card, network={**card.network, "precision": precision})
+    onnx.helper.set_model_props(model, card.to_metadata())
+    return bytes(model.SerializeToString())
 
 
 def parity(style: nn.Module, model: bytes, io: Io) -> float:
@@ -122,64 +120,3 @@ def _test_frame(size: tuple[int, int, int]) -> Tensor:
     waves = [127 + 100 * np.sin(x / (7 + 5 * i) + i) * np.cos(y / (11 - 3 * i)) for i in range(3)]
     frame = np.stack(waves, -1)[None] + random.normal(0, 12, (count, height, width, 3))
     return torch.from_numpy(frame.clip(0, 255).astype(np.uint8))
-
-
-def _to_onnx(style: nn.Module, io: Io) -> Any:
-    shape, dtype = ((2, 64, 97, 3), torch.uint8) if io == "frame" else ((2, 3, 64, 97), torch.float32)
-    first = 1 if io == "frame" else 2
-    dimensions = {
-        0: torch.export.Dim("N", min=1),
-        first: torch.export.Dim("H", min=MIN_SIZE_PX),
-        first + 1: torch.export.Dim("W", min=MIN_SIZE_PX),
-    }
-    with _quiet(), torch.inference_mode():
-        program = torch.onnx.export(
-            style,
-            (torch.zeros(shape, dtype=dtype),),
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=(dimensions,),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_sources(model)
-    _name_sizes(model, io)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _forget_sources(model: Any) -> None:
-    """The exporter notes Python stack traces, with this machine's paths, at every node: they are nobody's business."""
-    graph = model.graph
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    del graph.value_info[:]
-
-
-def _name_sizes(model: Any, io: Io) -> None:
-    """Call the free dimensions N, H and W at both ends; the exporter writes the output's as formulas."""
-    free = {0: "N", 1: "H", 2: "W"} if io == "frame" else {0: "N", 2: "H", 3: "W"}
-    for value in (*model.graph.input, *model.graph.output):
-        for index, name in free.items():
-            value.type.tensor_type.shape.dim[index].dim_param = name
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter warns of its own internals; none of it concerns a user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

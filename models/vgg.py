@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .normalisation import register_imagenet_statistics
+from .normalisation import register_statistics
 
 Architecture = Literal["vgg19", "vgg16"]
 CONVOLUTIONS: dict[Architecture, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
@@ -41,7 +41,7 @@ class VGGFeatures(nn.Module):
                 raise InputError(f"{architecture} layer: got '{layer}', expected one of {', '.join(known)}")
         pooling = nn.AvgPool2d if average_pooling else nn.MaxPool2d  # average pooling: Gatys et al. 2016
         self.features = _stack(architecture, pooling, depth=max(map(known.index, self.layers)) + 1)
-        register_imagenet_statistics(self)
+        register_statistics(self)
         self.requires_grad_(False).eval()
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:

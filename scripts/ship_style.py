@@ -32,7 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     name = json.loads((options.run / "report.json").read_text())["configuration"]["name"] or options.run.name
     style = STYLES_FOLDER / f"{name}.onnx"
-    if code := allaprima(["export", str(options.run), "-o", str(style)]):
+    if code := allaprima(["export", str(options.run), "-o", str(style), "--int8"]):
         return code
     card = read_card(style)
     assert card is not None

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "train": {"front", "models", "train"},
     "infer": {"front", "infer"},
 }
-TRAINING_LIBRARIES = {"torch", "torchvision", "accelerate", "tensorboard", "onnx", "onnxscript", "safetensors"}
+TRAINING_LIBRARIES = {"torch", "torchvision", "accelerate", "tensorboard", "onnx", "safetensors"}
 
 
 def python_files(folder: str) -> list[Path]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from allaprima.train.losses import (
     ContentLoss,
     GridLoss,
+    MotionLoss,
     PerceptualLoss,
     StyleLoss,
     TotalVariationLoss,
@@ -85,6 +86,16 @@ def test_grid_is_seen_and_texture_is_not() -> None:
         assert grid(dots).item() > 0.9, period
     assert grid(torch.full((1, 3, 160, 160), 0.3)).item() < 1e-5
     assert grid(torch.rand(1, 3, 40, 40)).item() == 0  # smaller than a window
+
+
+def test_motion_loss_is_the_change_over_the_contrast() -> None:
+    x = torch.zeros(1, 3, 48, 48)
+    x[..., ::2] = 0.4  # contrast: 0.2 on either side of the mean
+    assert MotionLoss()(x, x).item() == 0
+    assert MotionLoss()(x, x + 0.1).item() == pytest.approx(0.1**2 / 0.2**2, rel=1e-4)
+    elsewhere = x.clone()
+    elsewhere[..., :16, :] = 1  # the border is left out
+    assert MotionLoss()(x, elsewhere).item() == 0
 
 
 def test_total_is_the_weighted_sum() -> None:

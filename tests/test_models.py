@@ -53,6 +53,21 @@ def test_a_fresh_realtime_network_has_no_checkerboard() -> None:
     assert torch.equal(painted[..., ::2, ::2], painted[..., 1::2, 1::2])
 
 
+def test_a_fresh_realtime_network_is_mid_grey_at_its_end() -> None:
+    end = build("realtime").get_submodule("core.end.3")
+    assert isinstance(end, torch.nn.Conv2d)
+    assert end.bias is not None
+    assert torch.equal(end.bias, torch.full((12,), 0.5))
+
+
+def test_pixels_enter_realtime_exactly() -> None:
+    """The int8 graph stores the frame as it is: pixel 128 must be 0 and 64 pixels 1."""
+    network = build("realtime")
+    pixels = torch.arange(256).view(1, 1, 1, 256).expand(1, 3, 16, 256) / 255
+    prepared = network.prepare(pixels)[..., 8:-8, 8:-8]
+    torch.testing.assert_close(prepared, ((torch.arange(256) - 128) / 64).expand_as(prepared), atol=1e-6, rtol=0)
+
+
 def test_unknown_build() -> None:
     with pytest.raises(ValueError, match="got 'huge', expected"):
         build("huge")  # type: ignore[arg-type]

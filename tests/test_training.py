@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from clips import distance, make_clip, read_clip
 from conftest import ROOT, RunCli
 from mjpeg import MjpegCamera
@@ -26,7 +27,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from allaprima.cli import main
 from allaprima.contract import CONTRACT, StyleCard
+from allaprima.errors import InputError
+from allaprima.infer.stylefile import read_card
+from allaprima.infer.stylizer import Stylizer
+from allaprima.models.transformer import build
 from allaprima.pictures import read_picture
+from allaprima.train.checkpoint import load_checkpoint
+from allaprima.train.int8 import MAX_J_RATIO, MIN_PSNR_DB, export_int8
 
 SMALL = ("--size", 96, "--style-size", 128, "--checkpoint-every", 10, "--preview-every", 20, "--workers", 0)
 Refused = Callable[[dict[str, str]], str]
@@ -137,6 +144,7 @@ def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
         "preview.jpg",
         "report.json",
         "starry_night.onnx",
+        "starry_night-int8.onnx",
     }
     kept = sorted(p.name for p in (unbroken / "checkpoints").iterdir())
     assert kept == [f"step-00000{n}.safetensors" for n in (20, 30, 40)]
@@ -301,6 +309,53 @@ def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_cli: RunCli, tm
         (given,) = session.get_inputs()
         assert given.type == {"frame": "tensor(uint8)", "tensor": "tensor(float)"}[io]
     assert (tmp_path / "tensor.onnx").stat().st_size < 0.7 * (tmp_path / "frame.onnx").stat().st_size
+
+
+def test_export_in_int8(unbroken: Path, photos: Path, weights: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    path = tmp_path / "fast.onnx"
+    words = ["--int8", "--photos", photos, "--vgg-weights", weights]
+    done = run_cli("export", unbroken, "-o", path, *words)
+    assert done.returncode == 0, done.stderr
+    card = read_card(path)
+    assert card is not None
+    assert card.network["precision"] == "int8"
+    assert card.figures["int8_psnr_db"] >= MIN_PSNR_DB
+    assert card.figures["int8_J_ratio"] <= MAX_J_RATIO
+    assert path.stat().st_size < 0.4 * (unbroken / "starry_night.onnx").stat().st_size
+    assert Stylizer(path)(np.zeros((48, 64, 3), np.uint8)).shape == (48, 64, 3)
+
+
+def test_int8_that_is_not_good_enough_is_refused(
+    unbroken: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(unbroken)
+    network = build("realtime")
+    network.load_state_dict(checkpoint.network)
+    layer = network.get_submodule("core.up")
+    with torch.no_grad():  # one weight so large that the steps of its channel are too coarse for the others
+        next(layer.parameters())[:, 0, 0, 0] = 60
+    with pytest.raises(InputError, match=r"fast\.onnx' not written: int8 is .* dB from fp32 .* layer up_0 hurts most"):
+        export_int8(network, tmp_path / "fast.onnx", StyleCard(), config=checkpoint.config, photos=photos)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--int8", "--half"], "--int8 is for pixels in and out: leave out --half and --io tensor"),
+        (["--int8", "--io", "tensor"], "--int8 is for pixels in and out: leave out --half and --io tensor"),
+        (["--photos", "."], "--photos and --vgg-weights are for --int8: add it, or leave them out"),
+        (["--int8", "--photos", "."], "photo folder '.' has no JPEG, PNG or WebP"),
+    ],
+)
+def test_int8_asked_for_in_a_wrong_way(
+    more: list[str], message: str, unbroken: Path, run_cli: RunCli, tmp_path: Path
+) -> None:
+    done = run_cli("export", unbroken, "-o", "s.onnx", *more, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def truncated(photo: Path) -> bytes:

@@ -59,6 +59,8 @@ class TrainConfig:
     """Weight of the total variation; higher is smoother."""
     grid_weight: float = 2.0
     """Weight of the term against grid artefacts."""
+    motion_weight: float = 1.0
+    """Weight of the term that keeps the strokes on what they paint when it moves; 0 saves a tenth of the time."""
     vgg: Literal["vgg19", "vgg16"] = "vgg19"
     """The loss network."""
     vgg_weights: Path | None = None
@@ -114,7 +116,7 @@ class TrainConfig:
         for flag in ("epochs", "learning_rate", "clip"):
             value = getattr(self, flag)
             _require(value is None or value > 0, f"--{_flag(flag)}: got {value}, expected more than 0")
-        for flag in ("style_weight", "tv_weight", "grid_weight"):
+        for flag in ("style_weight", "tv_weight", "grid_weight", "motion_weight"):
             self._at_least(flag, 0)
         _require(0 <= self.warmup < 1, f"--warmup: got {self.warmup}, expected 0 to 1")
         _require(bool(self.style_layers), "--style-layers: got none, expected at least one layer")

@@ -1,13 +1,13 @@
 """The yardstick: content and style distance of a network on photos it never saw, and the preview picture of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..models.vgg import VGGFeatures
@@ -33,23 +33,28 @@ class Figures:
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Module, vgg: VGGFeatures, painting: Frame, photos: Sequence[Frame], *, style_weight: float
+    paint: Callable[[Tensor], Tensor],
+    vgg: VGGFeatures,
+    painting: Frame,
+    photos: Sequence[Frame],
+    *,
+    style_weight: float,
 ) -> Figures:
-    """Content and style distance of `network` on `photos`, whatever sizes they have.
+    """Content and style distance of what a network paints of `photos`, whatever sizes they have.
 
     Args:
-        network: RGB (1, 3, H, W) in 0..1 -> the same.
-        vgg: features with at least `YARDSTICK_LAYERS`, on the network's device.
+        paint: the network: RGB (1, 3, H, W) in 0..1, where `vgg` is -> the same.
+        vgg: features with at least `YARDSTICK_LAYERS`.
         painting, photos: (H, W, 3) uint8 RGB.
         style_weight: k of J = content + k * style.
     """
-    device = next(network.parameters()).device
+    device = vgg.mean.device
     target = vgg(to_tensor(resize_shorter(painting, YARDSTICK_PX)).to(device))
     grams = {layer: gram_matrix(target[layer]) for layer in STYLE_LAYERS}
     content, style = [], []
     for photo in photos:
         x = to_tensor(resize_shorter(photo, YARDSTICK_PX)).to(device)
-        wanted, got = vgg(x), vgg(network(x).clamp(0, 1))
+        wanted, got = vgg(x), vgg(paint(x).clamp(0, 1))
         content.append(relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).item())
         distances = [relative_distance(gram_matrix(got[layer]), grams[layer]).item() for layer in STYLE_LAYERS]
         style.append(float(np.mean(distances)))

@@ -110,6 +110,22 @@ class GridLoss(nn.Module):
         return (repeated / (cells.square().mean(dim=(2, 3, 5, 6)) + self.invisible)).mean()
 
 
+class MotionLoss(nn.Module):
+    """How much a painting changes when the frame is cut elsewhere: 0 where the strokes stay on what they paint.
+
+    A network that works in cells paints differently wherever a thing lies in its cell; in a film the strokes then swim.
+    """
+
+    border_px = 16  # the frame ends elsewhere, so strokes at its border may differ
+
+    def forward(self, picture: Tensor, again: Tensor) -> Tensor:
+        """Two paintings of the same part of a photo, RGB (B, 3, H, W) -> scalar, relative to their contrast."""
+        b = self.border_px
+        first, second = (p.float()[..., b:-b, b:-b] for p in (picture, again))
+        contrast = (first - first.mean(dim=(2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
+        return ((first - second).square().mean(dim=(1, 2, 3)) / (contrast + EPSILON)).mean()
+
+
 class PerceptualLoss(nn.Module):
     """content + k * style + small total variation and grid terms, with each part's value for the log."""
 

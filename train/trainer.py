@@ -29,7 +29,7 @@ from .config import DEFAULT_STEPS, TrainConfig
 from .device import precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
 from .guard import Guard
-from .losses import PerceptualLoss
+from .losses import MotionLoss, PerceptualLoss
 from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, resize_shorter, to_tensor
 from .run_folder import RunFolder
 from .schedule import learning_rate
@@ -67,12 +67,16 @@ class Result:
 class Trainer:
     """One training, from its configuration (or a run to resume) to the figures of the trained network.
 
+    Args:
+        config: what to train, and how.
+        network: an untrained network to take in place of the configuration's build, for experiments.
+
     Raises:
         InputError: on construction, for anything in the configuration that cannot be used; while running, when the
             disk is full or the training does not converge.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, network: ImageTransformer | None = None) -> None:
         checkpoint = load_checkpoint(config.resume) if config.resume else None
         self.result = Result()
         if checkpoint:
@@ -103,7 +107,8 @@ class Trainer:
             raise InputError(f"the {config.vgg} weights are not those of this run: give the same --vgg-weights")
         self.vgg = vgg.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         self.loss = self._make_loss().to(self.device)
-        network = build(config.build).to(self.device).to(memory_format=torch.channels_last)
+        self.motion = MotionLoss()
+        network = (network or build(config.build)).to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
             network.load_state_dict(checkpoint.network)
             torch.set_rng_state(checkpoint.random)
@@ -235,9 +240,12 @@ class Trainer:
         photo = photo.to(memory_format=torch.channels_last).float() / 255
         picture = ClampWithGradient.apply(self.network(photo).float())
         photo, picture = moving_window(self.step, self.config.seed, photo, picture)
+        weight = self.config.motion_weight
+        motion = self.motion(picture, self.network(photo)) if weight else picture.new_zeros(())
         with torch.no_grad():  # the photo's features are a target: no graph, no gradient
             wanted = self.vgg(photo)
         parts = self.loss(picture, self.vgg(picture), wanted)
+        parts["motion"], parts["total"] = motion, parts["total"] + weight * motion
         parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step)
