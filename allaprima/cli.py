@@ -24,6 +24,7 @@ VERBS = {
     "video": "paint a video, sound and timing kept",
     "cam": "paint a camera live",
     "styles": "list the styles that ship",
+    "bench": "measure how fast styles run here, and which camera rate they hold",
 }
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 

@@ -6,6 +6,7 @@
 
 `stylefile` reads and vets the file, `providers` opens it on the best hardware, `stylizer` feeds it frames.
 Clips: `clip` reads, `writer` writes, `video` paints one. Live: `camera` captures, `live` paints, `window` shows.
+`timing` measures how fast styles run.
 """
 
 from .stylizer import Stylizer

@@ -8,8 +8,11 @@ differ in value range, in the sizes they accept and in precision: read from the 
 small picture through the network where it does not.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -35,6 +38,8 @@ _IO_SHAPES = {
     "tensor": ("tensor(float)", "float32 (N, 3, H, W)", 1),
 }
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_KEPT_PAINTINGS = 4  # as many as a live session has under way
+_OTHER_SHAPE = re.compile(r"computed output shape for this run is \{([\d,]+)\}")  # not that of the memory given
 _NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory")
 
 
@@ -92,7 +97,7 @@ class Stylizer:
             frame: (H, W, 3) uint8 RGB, H and W at least 16; any strides.
 
         Returns:
-            (H, W, 3) uint8 RGB, an array of its own.
+            (H, W, 3) uint8 RGB, an array of its own for as long as you hold it.
 
         Raises:
             ValueError: another shape, dtype or size.
@@ -144,8 +149,15 @@ class _Network:
 
     def _run(self, batch: Array, size: tuple[int, int]) -> Array:
         """The network's answer; `size` (H, W) is the frame's, for messages."""
-        try:
+        with self._explained(size):
             [answer] = self._session.run(self._outputs, {self._input: batch})
+        return np.asarray(answer)
+
+    @contextmanager
+    def _explained(self, size: tuple[int, ...]) -> Iterator[None]:
+        """Turn what ONNX Runtime raises on a frame of `size` into one line."""
+        try:
+            yield
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             height, width = size
             if isinstance(error, MemoryError) or any(text in str(error).lower() for text in _NO_MEMORY):
@@ -154,24 +166,68 @@ class _Network:
                 ) from error
             reason = _one_line(error)
             raise InputError(f"style file '{self._path}' fails on {width}x{height} px ({reason})") from error
-        return np.asarray(answer)
 
-    def _expect(self, answer: Array, shape: tuple[int, ...]) -> None:
-        if answer.shape != shape:
+    def _expect(self, got: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if got != shape:
             raise InputError(
-                f"style file '{self._path}' answers {answer.shape} to {shape}: expected the same size, export it again"
+                f"style file '{self._path}' answers {got} to {shape}: expected the same size, export it again"
             )
 
 
 class _FrameNetwork(_Network):
-    """`io = frame`: uint8 (1, H, W, 3) in and out; the frame is passed as it lies in memory."""
+    """`io = frame`: uint8 (1, H, W, 3) in and out; read where the frame lies, painted into memory that is used again.
+
+    A painting's memory is taken for a later one when nobody holds the painting any more.
+    """
+
+    def __init__(self, file: StyleFile, session: "InferenceSession") -> None:
+        super().__init__(file, session)
+        self._paintings: list[Frame] = []
 
     def __call__(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
-        answer = self._run(batch, frame.shape[:2])
-        self._expect(answer, batch.shape)
-        painted: Frame = answer[0]
-        return painted
+        painting = self._free_memory(frame.shape)
+        self._run_into(batch, painting[None])
+        return painting
+
+    def _free_memory(self, shape: tuple[int, ...]) -> Frame:
+        for painting in _unheld(self._paintings):
+            if painting.shape == shape:
+                return painting
+        painting = np.empty(shape, np.uint8)
+        self._paintings = [*self._paintings[-_KEPT_PAINTINGS + 1 :], painting]
+        return painting
+
+    def _run_into(self, batch: Array, answer: Array) -> None:
+        """The network's answer, written to `answer` if it has its shape."""
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self._input, batch)
+        name, pointer = self._outputs[0], answer.ctypes.data
+        binding.bind_output(name, "cpu", 0, np.uint8, answer.shape, pointer)
+        with self._explained(batch.shape[1:3]):
+            try:
+                self._session.run_with_iobinding(binding)
+            except Exception as error:  # ONNX Runtime's exceptions have no common base
+                if other := _OTHER_SHAPE.search(str(error)):
+                    self._expect(tuple(map(int, other[1].split(","))), answer.shape)
+                raise
+
+
+def _unheld(arrays: list[Frame]) -> Iterator[Frame]:
+    """Those of `arrays` to which nothing refers but the list itself."""
+    for array in arrays:
+        if getrefcount(array) == _LISTED:
+            yield array
+
+
+def _references_in_a_list() -> int:
+    """What getrefcount says of something that only a list refers to, from within a loop: it differs among Pythons."""
+    for something in [np.empty(0)]:
+        return getrefcount(something)
+    raise AssertionError
+
+
+_LISTED = _references_in_a_list()
 
 
 class _FloatNetwork(_Network):
@@ -210,7 +266,7 @@ class _FloatNetwork(_Network):
         """What the network says to `frame`: float32 (3, H', W'), H' and W' as padded or resized."""
         batch = self._to_batch(self._fit(frame))
         answer = self._run(batch, frame.shape[:2])
-        self._expect(answer, batch.shape)
+        self._expect(answer.shape, batch.shape)
         planes: Array = answer[0].astype(np.float32, copy=False)
         return planes
 

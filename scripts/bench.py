@@ -1,165 +1,104 @@
-"""Figures for the README, measured side by side in one run: medians, and ratios to the reference network.
+"""Figures, measured. Run it on an idle machine; on another one only the ratios mean much.
 
-    scripts/bench frame --peer other-style.onnx     # milliseconds a frame of both builds and of other networks
-    scripts/bench train --photos DIR --vgg-weights FILE   # seconds a step, against a plain training loop
-
-Run it on an idle machine. Sessions are timed in alternating blocks with one alive at a time: the waiting threads of
-several ONNX Runtime sessions disturb each other.
+scripts/bench live starry_night                 # a camera at 30 and 60 fps: drops, latency, CPU, memory
+scripts/bench live starry_night --size 1280x720 --fps 0 --seconds 20    # as many fps as the whole pipeline paints
+scripts/bench overhead starry_night             # milliseconds a frame of all but the network
+scripts/bench memory starry_night               # whether `allaprima cam` grows over 10,000 frames
+scripts/bench frame --peer other-style.onnx     # milliseconds a frame of both builds and of other networks
+scripts/bench train --photos DIR --vgg-weights FILE     # seconds a step, against a plain training loop
 """
 
 import argparse
 import platform
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
+import sys
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import onnxruntime
-import torch
-from rich.console import Console
-from rich.table import Table
+from allaprima.errors import InputError
+from allaprima.infer.providers import import_onnxruntime
+from allaprima.terminal import console
 
-from allaprima.contract import StyleCard
-from allaprima.infer.stylizer import Stylizer
-from allaprima.models.export import export_style
-from allaprima.models.transformer import Build, build
-from allaprima.models.vgg import VGGFeatures, find_weights
-from allaprima.train.config import CONTENT_LAYER, STYLE_LAYERS, TrainConfig
-from allaprima.train.losses import gram_matrix, relative_distance
-from allaprima.train.trainer import Trainer
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
-console = Console(soft_wrap=True, highlight=False)
+LIVE = """Paint a synthetic camera in real time, through the pipeline that `allaprima cam` runs, into a sink that copies
+each painting. The camera gives each picture when it is due, whether or not somebody is ready for it.
+
+  latency   from the moment when a picture was due until the sink had it: colours, hand-overs, painting and all waiting
+  CPU       of the whole process, in percent of one core; beside it what as many paintings take back to back, without
+            a camera: where the two are equal, nothing is spent on anything else
+  memory    the process's peak; that of the synthetic camera's pictures, 27 MB at 640x480, is in it
+"""
+OVERHEAD = """What a frame costs beside the network, in milliseconds:
+
+  camera    from the moment when a picture was due until the pipeline has it as RGB (a copy stands for the driver)
+  painter   from there until the painter begins
+  sink      from the end of the painting until the sink has made its copy
+  call      what a call of the style takes beyond ONNX Runtime's own running of the network
+
+The first three are measured with a painter that returns the frame as it is.
+"""
+MEMORY = """Run `allaprima cam` in a process of its own, with a synthetic camera that has the next picture as soon as
+one is painted and a sink in place of the window, and read that process's memory every 1,000 frames. Linux only.
+"""
 
 
-def main() -> None:
-    """Parse the arguments and run one of the two."""
+def main() -> int:
+    """Run one verb and return the exit code."""
+    arguments = _parser().parse_args()
+    try:
+        runtime = import_onnxruntime().__version__
+        console.print(f"{platform.machine()}, torch {version('torch')}, onnxruntime {runtime}")
+        # Imported here: torch, which `live` must not carry, is only for `frame` and `train`.
+        getattr(import_module(arguments.module), f"bench_{arguments.verb}")(arguments)
+    except InputError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(required=True)
-    frame = verbs.add_parser("frame", help="milliseconds a frame")
+    verbs = parser.add_subparsers(required=True, dest="verb", metavar="VERB")
+
+    live = _add(verbs, "live", "bench_live", "a camera in real time: drops, latency, CPU, memory", LIVE)
+    live.add_argument(
+        "--fps", type=float, nargs="+", default=[30, 60], help="the camera's; 0: as fast as it is painted"
+    )
+    live.add_argument("--seconds", type=float, default=60, help="for each of them (default: %(default)s)")
+    overhead = _add(verbs, "overhead", "bench_live", "milliseconds a frame of all but the network", OVERHEAD)
+    overhead.add_argument("--fps", type=float, default=30, help="the camera's (default: %(default)s)")
+    overhead.add_argument("--seconds", type=float, default=20, help="of the session (default: %(default)s)")
+    memory = _add(verbs, "memory", "bench_live", "whether a session grows", MEMORY)
+    memory.add_argument("--frames", type=int, default=10_000, help="to paint (default: %(default)s)")
+    for verb in (live, overhead, memory):
+        verb.add_argument("style", metavar="STYLE", help="a style that ships, or a style file")
+
+    frame = _add(verbs, "frame", "bench_networks", "milliseconds a frame, beside other networks")
     frame.add_argument("--peer", type=Path, action="append", default=[], help="another project's ONNX file")
-    frame.add_argument("--size", default="640x480", help="WIDTHxHEIGHT")
-    frame.add_argument("--threads", type=int, default=2)
-    frame.add_argument("--blocks", type=int, default=5)
+    frame.add_argument("--blocks", type=int, default=5, help="of frames, in turn (default: %(default)s)")
     frame.add_argument("--frames", type=int, default=20, help="in a block; slow networks get a quarter")
-    frame.set_defaults(run=bench_frame)
-    train = verbs.add_parser("train", help="seconds a step")
-    train.add_argument("--photos", type=Path, required=True)
-    train.add_argument("--vgg-weights", type=Path)
+    for verb in (live, overhead, memory, frame):
+        verb.add_argument("--size", default="640x480", help="WIDTHxHEIGHT, px (default: %(default)s)")
+        verb.add_argument("--threads", type=int, default=2, help="ONNX Runtime's (default: %(default)s)")
+
+    train = _add(verbs, "train", "bench_networks", "seconds a training step, beside a plain loop")
+    train.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    train.add_argument("--vgg-weights", type=Path, help="VGG-19 weights; default: torchvision downloads them")
     train.add_argument("--steps", type=int, default=5, help="in a block")
-    train.add_argument("--blocks", type=int, default=3)
-    train.set_defaults(run=bench_train)
-    arguments = parser.parse_args()
-    console.print(f"{platform.machine()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}")
-    arguments.run(arguments)
+    train.add_argument("--blocks", type=int, default=3, help="of steps, in turn")
+    return parser
 
 
-def bench_frame(arguments: argparse.Namespace) -> None:
-    """Whole `Stylizer` calls, uint8 in, uint8 out."""
-    width, height = map(int, arguments.size.split("x"))
-    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        files = {name: _export(name, Path(folder)) for name in ("standard", "realtime")}
-        files |= {peer.stem: peer for peer in arguments.peer}
-        times: dict[str, list[float]] = {name: [] for name in files}
-        for _ in range(arguments.blocks):
-            for name, file in files.items():
-                times[name] += _time_block(file, frame, arguments)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    table = Table("network", "ms a frame", "fastest", "slowest", "times as fast as standard")
-    for name, values in times.items():
-        low, high = min(values) * 1e3, max(values) * 1e3
-        ratio = medians["standard"] / medians[name]
-        table.add_row(name, f"{medians[name] * 1e3:.1f}", f"{low:.1f}", f"{high:.1f}", f"{ratio:.1f}")
-    console.print(f"{arguments.size}, {arguments.threads} threads, {arguments.blocks} alternating blocks, medians")
-    console.print(table)
-
-
-def _export(name: Build, folder: Path) -> Path:
-    torch.manual_seed(0)  # the time does not depend on what was learnt
-    path = folder / f"{name}.onnx"
-    export_style(build(name), path, StyleCard(name=name))
-    return path
-
-
-def _time_block(file: Path, frame: np.ndarray, arguments: argparse.Namespace) -> list[float]:
-    stylizer = Stylizer(file, provider="cpu", threads=arguments.threads)
-    stylizer(frame)
-    slow = _seconds(lambda: stylizer(frame)) > 0.1
-    return [_seconds(lambda: stylizer(frame)) for _ in range(arguments.frames // 4 if slow else arguments.frames)]
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def bench_train(arguments: argparse.Namespace) -> None:
-    """Steps of batch 4 at 256 px: ours against a plain loop, in alternating blocks."""
-    with tempfile.TemporaryDirectory() as folder:
-        painting = Path(folder) / "painting.png"
-        _noise_painting(painting)
-        config = TrainConfig(
-            painting=painting,
-            photos=arguments.photos,
-            vgg_weights=arguments.vgg_weights,
-            out=Path(folder) / "run",
-            steps=10**6,
-        )
-        trainer = Trainer(config)
-        plain = PlainLoop(find_weights("vgg19", arguments.vgg_weights))
-        batch = next(iter(trainer._loader()))["photo"]
-        steps: dict[str, Callable[[], object]] = {
-            "plain loop, standard, fp32, NCHW": lambda: plain.step(batch),
-            f"allaprima, realtime, {trainer.accelerator.mixed_precision}": lambda: trainer._train_step(batch),
-        }
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for block in range(arguments.blocks + 1):
-            for name, step in steps.items():
-                measured = [_seconds(step) for _ in range(arguments.steps if block else 1)]
-                times[name] += measured if block else []  # the first one warms up
-    first = statistics.median(next(iter(times.values())))
-    table = Table("training step, batch 4 at 256 px", "s a step", "times as fast")
-    for name, values in times.items():
-        table.add_row(name, f"{statistics.median(values):.3f}", f"{first / statistics.median(values):.1f}")
-    console.print(table)
-
-
-class PlainLoop:
-    """What a straightforward script does: fp32, NCHW, a graph for the photo's features too, plain autograd."""
-
-    def __init__(self, weights: object) -> None:
-        self.network = build("standard")
-        self.vgg = VGGFeatures((*STYLE_LAYERS, CONTENT_LAYER))
-        self.vgg.load(weights)  # type: ignore[arg-type]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3)
-        with torch.no_grad():
-            painting = self.vgg(torch.rand(1, 3, 384, 512))
-        self.grams = {layer: gram_matrix(painting[layer]) for layer in STYLE_LAYERS}
-
-    def step(self, photos: torch.Tensor) -> None:
-        """One step on uint8 (B, 3, H, W)."""
-        x = (photos.float() / 255).contiguous().requires_grad_()
-        y = self.network(x)
-        wanted, got = self.vgg(x), self.vgg(y)
-        loss = relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).mean()
-        for layer, gram in self.grams.items():
-            flat = got[layer].flatten(2)
-            loss = (
-                loss + 10 / 4 * relative_distance(flat @ flat.mT / flat.shape[-1], gram.expand(len(y), -1, -1)).mean()
-            )
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-
-
-def _noise_painting(path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)).save(path)
+def _add(verbs: "Verbs", name: str, module: str, summary: str, text: str | None = None) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name, help=summary, description=text or summary, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verb.set_defaults(module=module)
+    return verb
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ GIVEN = {
     "video": ["clip.mp4", "--style", "s", "-o", "out.mp4"],
     "cam": ["--style", "s"],
     "styles": [],
+    "bench": ["s"],
 }
 
 

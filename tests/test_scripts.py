@@ -45,6 +45,44 @@ def test_the_demo_paints_its_clip(tmp_path: Path) -> None:
     assert (left + right == 255).all()
 
 
+def script(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "scripts" / name), *map(str, words)]
+    settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+
+
+def test_the_yardstick_measures_style_files(shared: Path, tmp_path: Path) -> None:
+    style = tiny.frame_style(tmp_path / "negative.onnx")
+    material = ["--yardstick-photos", shared / "photos" / "val", "--yardstick-count", 2]
+    motions = [
+        "--motion",
+        shared / "clips" / "flow" / "RubberWhale",
+        "--motion",
+        shared / "clips" / "knownflow_pan.mp4",
+    ]
+    done = script("yardstick.py", style, *material, *motions, "--still", shared / "clips" / "static_noise_sim.mp4")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "negative" in line or "photos" in line]
+    assert rows[0][-3:-1] == rows[1][-3:-1] == ["1.0", "│"]  # flicker of the negative is the photo's own
+    assert len(rows) == 2
+
+
+def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path) -> None:
+    """Two steps of one variant: that the script runs; what it finds takes hours."""
+    photos, painting = shared / "photos" / "val", shared / "paintings" / "starry_night.jpg"
+    weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+    words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 2, "--size", 64]
+    done = script("ablate.py", "train", painting, *words, "--out", tmp_path, "--variant", "realtime")
+    assert done.returncode == 0, done.stderr
+    material = ["--yardstick-photos", photos, "--yardstick-count", 3, "--blocks", 1]
+    motion = ["--motion", shared / "clips" / "flow" / "RubberWhale"]
+    done = script("ablate.py", "table", tmp_path, tmp_path / "page.md", *material, *motion)
+    assert done.returncode == 0, done.stderr
+    assert "| realtime: what ships |" in (tmp_path / "page.md").read_text()
+    assert read_picture(tmp_path / "page.jpg").shape[0] > 2 * 280
+    assert (tmp_path / "page.svg").read_text().startswith("<?xml")
+
+
 def test_the_clip_moves_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import make_demo_clip

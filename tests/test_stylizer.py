@@ -26,8 +26,8 @@ SIZES = [(16, 16), (16, 17), (33, 51), (270, 482), (333, 517)]
 PEERS = ["narrow8-mosaic", "reference-mosaic"]
 
 
-def noise(height: int, width: int) -> Frame:
-    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def noise(height: int, width: int, seed: int = 0) -> Frame:
+    return np.random.default_rng((height * width, seed)).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def smooth(height: int, width: int) -> Frame:
@@ -269,6 +269,21 @@ def test_an_answer_of_another_size(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"answers \(1, 8, 8, 3\) to \(1, 20, 30, 3\)"):
         Stylizer(path, threads=1)(noise(20, 30))
+
+
+def test_a_painting_is_yours_while_you_hold_it(tmp_path: Path) -> None:
+    stylize = Stylizer(tiny.frame_style(tmp_path / "s.onnx"), threads=1)
+    frames = [noise(20, 30, seed) for seed in range(9)]
+    held = [stylize(frame)[::2] for frame in frames]  # views hold it too
+    for frame, painted in zip(frames, held, strict=True):
+        assert np.array_equal(painted, 255 - frame[::2])
+
+
+def test_memory_of_paintings_is_used_again(tmp_path: Path) -> None:
+    stylize = Stylizer(tiny.frame_style(tmp_path / "s.onnx"), threads=1)
+    places = {stylize(noise(20, 30, seed)).ctypes.data for seed in range(20)}
+    assert len(places) == 1
+    assert stylize(noise(31, 17)).shape == (31, 17, 3)  # another size has its own
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/hostname"])
