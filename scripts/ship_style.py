@@ -47,7 +47,8 @@ def model_card(card: StyleCard, photos: str) -> str:
     """The card in Markdown: what the style is, what made it, what it measures."""
     training = card.training
     loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in card.figures.items())
+    figures = card.figures
+    measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
     flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "style_weight"))
     return f"""# {card.name}
 
@@ -58,7 +59,8 @@ def model_card(card: StyleCard, photos: str) -> str:
 | trained on | {photos}; {training["steps"]:,} steps of {training["batch"]} crops at {training["size"]} px |
 | loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |
 | loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
-| figures | {measured} (means over 8 unseen photos, shorter side 384 px) |
+| figures | {measured} (fp32; means over 8 unseen photos, shorter side 384 px) |
+| int8 | {figures["int8_psnr_db"]:.1f} dB from fp32, J {figures["int8_J_ratio"]:.3f} of its own, on 6 other photos |
 | made with | `allaprima train {training["painting"]} --photos PHOTOS {flags}` |
 | licence of this file | MIT |
 

@@ -60,7 +60,7 @@ def read_yardstick(arguments: argparse.Namespace) -> Yardstick:
     paths = find_pictures(arguments.yardstick_photos)[: arguments.yardstick_count] if arguments.yardstick_photos else []
     photos = [resize_shorter(read_picture(path), PHOTO_PX) for path in paths]
     motions = [m for path in arguments.motion for m in ([read_motion(path)] if path.is_dir() else read_pan(path))]
-    return Yardstick(photos, motions, _frames(arguments.still)[:10] if arguments.still else [])
+    return Yardstick(photos, motions, frames_of(arguments.still)[:10] if arguments.still else [])
 
 
 def read_motion(folder: Path) -> Motion:
@@ -95,7 +95,7 @@ def read_pan(clip: Path, *, every: int = 30) -> list[Motion]:
         affine = np.array(json.loads(path.read_text())["forward"], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"motion '{path}' cannot be read: {error}") from error
-    frames = _frames(clip)
+    frames = frames_of(clip)
     height, width = frames[0].shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     motions = []
@@ -106,7 +106,8 @@ def read_pan(clip: Path, *, every: int = 30) -> list[Motion]:
     return motions
 
 
-def _frames(clip: Path) -> list[Frame]:
+def frames_of(clip: Path) -> list[Frame]:
+    """All frames of a clip, (H, W, 3) uint8 RGB."""
     with open_clip(clip) as opened:
         return [shot.picture for shot in opened.shots()]
 
