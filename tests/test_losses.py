@@ -92,7 +92,7 @@ def test_motion_loss_is_the_change_over_the_contrast() -> None:
     x = torch.zeros(1, 3, 48, 48)
     x[..., ::2] = 0.4  # contrast: 0.2 on either side of the mean
     assert MotionLoss()(x, x).item() == 0
-    assert MotionLoss()(x, x + 0.1).item() == pytest.approx(0.1**2 / 0.2**2, rel=1e-4)
+    assert MotionLoss()(x, x + 0.1).item() == pytest.approx(0.1**2 / (0.2**2 + 0.1**2), rel=1e-4)
     elsewhere = x.clone()
     elsewhere[..., :16, :] = 1  # the border is left out
     assert MotionLoss()(x, elsewhere).item() == 0

@@ -17,6 +17,7 @@ from allaprima.train.config import TrainConfig
 from allaprima.train.guard import ATTEMPTS, Guard
 from allaprima.train.photos import Crops, Stream, list_photos, random_crop, resize_shorter
 from allaprima.train.schedule import learning_rate
+from allaprima.train.view import moving_window
 
 
 def config(**values: object) -> TrainConfig:
@@ -249,3 +250,17 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
     assert load_checkpoint(first).step == 1
+
+
+def test_the_window_moves_and_mirrors_the_border() -> None:
+    picture = torch.arange(32.0 * 32).reshape(1, 1, 32, 32).expand(2, 3, 32, 32)
+    mirrored = torch.nn.functional.pad(picture, (8, 8, 8, 8), mode="reflect")
+    places = set()
+    for step in range(40):
+        first, second = moving_window(step, 0, picture, picture + 1)
+        assert torch.equal(first + 1, second)  # the same window of both
+        top, left = divmod(int(first[0, 0, 16, 16].item()), 32)  # where its middle lies in the picture
+        assert torch.equal(first, mirrored[..., top - 8 : top + 24, left - 8 : left + 24])
+        places.add((top, left))
+    assert len(places) > 20
+    assert torch.equal(moving_window(3, 1, picture)[0], moving_window(3, 1, picture)[0])

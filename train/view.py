@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW_PX = 16  # twice the coarsest pooling of the layers in use
@@ -27,11 +28,13 @@ class ClampWithGradient(torch.autograd.Function):
 
 
 def moving_window(step: int, seed: int, *pictures: Tensor) -> list[Tensor]:
-    """The same window of each of (B, 3, S, S) pictures, `WINDOW_PX` smaller than they are, elsewhere in every step.
+    """A window as large as each of (B, 3, S, S) pictures, moved by up to half of `WINDOW_PX`, elsewhere in every step.
 
-    So VGG's poolings have no fixed place over the network's cells, which would show as a grid, and VGG's zero padding
-    none over the picture's border, which would show as a frame.
+    So VGG's poolings have no fixed place over the network's cells, which would show as a grid. What the window shows
+    beyond a picture is its mirror image, so that VGG sees all of it, up to its border, which otherwise nobody would
+    look after, and its own zero padding has no fixed place over it, which would show as a frame.
     """
-    side = pictures[0].shape[-1] - WINDOW_PX
+    side, reach = pictures[0].shape[-1], WINDOW_PX // 2
     top, left = np.random.default_rng((seed, step, 2)).integers(0, WINDOW_PX, 2)
-    return [p[..., top : top + side, left : left + side] for p in pictures]
+    padded = (F.pad(picture, (reach,) * 4, mode="reflect") for picture in pictures)
+    return [p[..., top : top + side, left : left + side] for p in padded]
