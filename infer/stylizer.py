@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sys import getrefcount
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -183,6 +184,7 @@ class _FrameNetwork(_Network):
     def __init__(self, file: StyleFile, session: "InferenceSession") -> None:
         super().__init__(file, session)
         self._paintings: list[Frame] = []
+        self._lock = Lock()  # two threads may paint with one stylizer
 
     def __call__(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
@@ -191,12 +193,13 @@ class _FrameNetwork(_Network):
         return painting
 
     def _free_memory(self, shape: tuple[int, ...]) -> Frame:
-        for painting in _unheld(self._paintings):
-            if painting.shape == shape:
-                return painting
-        painting = np.empty(shape, np.uint8)
-        self._paintings = [*self._paintings[-_KEPT_PAINTINGS + 1 :], painting]
-        return painting
+        with self._lock:
+            for painting in _unheld(self._paintings):
+                if painting.shape == shape:
+                    return painting
+            painting = np.empty(shape, np.uint8)
+            self._paintings = [*self._paintings[-_KEPT_PAINTINGS + 1 :], painting]
+            return painting
 
     def _run_into(self, batch: Array, answer: Array) -> None:
         """The network's answer, written to `answer` if it has its shape."""

@@ -60,7 +60,7 @@ def model_card(card: StyleCard, photos: str) -> str:
 | loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |
 | loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
 | figures | {measured} (fp32; means over 8 unseen photos, shorter side 384 px) |
-| int8 | {figures["int8_psnr_db"]:.1f} dB from fp32, J {figures["int8_J_ratio"]:.3f} of its own, on 6 other photos |
+| int8 | {figures["int8_psnr_db"]:.1f} dB from fp32, J {figures["int8_J_ratio"]:.3f} of its own, on 4 other photos |
 | made with | `allaprima train {training["painting"]} --photos PHOTOS {flags}` |
 | licence of this file | MIT |
 

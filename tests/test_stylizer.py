@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,17 @@ def test_a_painting_is_yours_while_you_hold_it(tmp_path: Path) -> None:
     held = [stylize(frame)[::2] for frame in frames]  # views hold it too
     for frame, painted in zip(frames, held, strict=True):
         assert np.array_equal(painted, 255 - frame[::2])
+
+
+def test_threads_share_a_stylizer(tmp_path: Path) -> None:
+    stylize = Stylizer(tiny.frame_style(tmp_path / "s.onnx"), threads=1)
+
+    def paints_well(seed: int) -> bool:
+        frame = noise(40, 50, seed)
+        return np.array_equal(stylize(frame), 255 - frame)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(paints_well, range(400)))
 
 
 def test_memory_of_paintings_is_used_again(tmp_path: Path) -> None:

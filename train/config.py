@@ -90,6 +90,8 @@ class TrainConfig:
     workers: int = 1
     """Processes that read photos; 0 reads them in the training process."""
 
+    int8: bool = True
+    """Of `realtime`, write a second style file as well, in 8-bit integers, for CPUs."""
     name: str = ""
     """Name of the style; the painting's file name by default."""
     title: str = ""

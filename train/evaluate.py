@@ -39,6 +39,7 @@ def evaluate(
     photos: Sequence[Frame],
     *,
     style_weight: float,
+    shorter_px: int = YARDSTICK_PX,
 ) -> Figures:
     """Content and style distance of what a network paints of `photos`, whatever sizes they have.
 
@@ -47,13 +48,14 @@ def evaluate(
         vgg: features with at least `YARDSTICK_LAYERS`.
         painting, photos: (H, W, 3) uint8 RGB.
         style_weight: k of J = content + k * style.
+        shorter_px: shorter side at which photos are painted.
     """
     device = vgg.mean.device
     target = vgg(to_tensor(resize_shorter(painting, YARDSTICK_PX)).to(device))
     grams = {layer: gram_matrix(target[layer]) for layer in STYLE_LAYERS}
     content, style = [], []
     for photo in photos:
-        x = to_tensor(resize_shorter(photo, YARDSTICK_PX)).to(device)
+        x = to_tensor(resize_shorter(photo, shorter_px)).to(device)
         wanted, got = vgg(x), vgg(paint(x).clamp(0, 1))
         content.append(relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).item())
         distances = [relative_distance(gram_matrix(got[layer]), grams[layer]).item() for layer in STYLE_LAYERS]
@@ -84,12 +86,12 @@ def _fit(picture: Frame, height_px: int) -> Frame:
     return np.array(Image.fromarray(picture).resize((width, height_px), Image.Resampling.LANCZOS))
 
 
-def read_photos(paths: Sequence[Path]) -> list[Frame]:
-    """Validation photos; the ones that cannot be decoded are left out."""
+def read_photos(paths: Sequence[Path], *, shorter_px: int = YARDSTICK_PX) -> list[Frame]:
+    """Photos to judge by; the ones that cannot be decoded are left out."""
     photos = []
     for path in paths:
         try:
-            photos.append(resize_shorter(read_picture(path, shorter_px=YARDSTICK_PX), YARDSTICK_PX))
+            photos.append(resize_shorter(read_picture(path, shorter_px=shorter_px), shorter_px))
         except InputError:
             continue
     return photos

@@ -23,14 +23,16 @@ from ..models.transformer import ImageTransformer
 from ..models.vgg import load_vgg
 from ..pictures import Frame, read_picture
 from .config import TrainConfig
-from .evaluate import YARDSTICK_LAYERS, YARDSTICK_PX, Figures, evaluate, read_photos
+from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
 from .photos import list_photos, to_tensor
 
 MIN_PSNR_DB = 32.0
 """Mean over photos, against fp32: below, an eye begins to see the difference on flat parts."""
 MAX_J_RATIO = 1.03
-CALIBRATION_PHOTOS = 18
-UNSEEN_PHOTOS = 6
+CALIBRATION_PHOTOS = 16
+UNSEEN_PHOTOS = 4
+PHOTO_PX = 288
+"""Shorter side at which both are looked at."""
 
 Painter = Callable[[Frame], Frame]
 
@@ -86,9 +88,9 @@ def export_int8(
 
 def _divide(folder: Path) -> tuple[list[Frame], list[Frame]]:
     """Photos to calibrate on and others to compare on, evenly spread over the folder."""
-    paths = list_photos(folder, shorter_px=YARDSTICK_PX // 4).paths
+    paths = list_photos(folder, shorter_px=PHOTO_PX // 4).paths
     count = min(len(paths), CALIBRATION_PHOTOS + UNSEEN_PHOTOS)
-    frames = read_photos([paths[i] for i in np.linspace(0, len(paths) - 1, count).astype(int)])
+    frames = read_photos([paths[i] for i in np.linspace(0, len(paths) - 1, count).astype(int)], shorter_px=PHOTO_PX)
     if len(frames) <= UNSEEN_PHOTOS:
         raise InputError(f"photo folder '{folder}': got {len(frames)} photos, int8 needs {UNSEEN_PHOTOS + 1} or more")
     every = len(frames) // UNSEEN_PHOTOS
@@ -104,7 +106,7 @@ def compare(network: ImageTransformer, painter: Painter, config: TrainConfig, ph
     network = network.eval()
 
     def j(paint: Callable[[Tensor], Tensor]) -> Figures:
-        return evaluate(paint, vgg, painting, photos, style_weight=config.style_weight)
+        return evaluate(paint, vgg, painting, photos, style_weight=config.style_weight, shorter_px=PHOTO_PX)
 
     ratio = j(lambda x: to_tensor(painter(_to_frame(x)))).j / j(network).j
     with torch.inference_mode():

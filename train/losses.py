@@ -120,7 +120,7 @@ class MotionLoss(nn.Module):
     least_contrast = 0.1  # a painting has 0.15 to 0.25; a network that has hardly begun, none to be held to
 
     def forward(self, picture: Tensor, again: Tensor) -> Tensor:
-        """Two paintings of the same part of a photo, RGB (B, 3, H, W) -> scalar, relative to their contrast (variance)."""
+        """Two paintings of the same part of a photo, RGB (B, 3, H, W) -> scalar, relative to their variance."""
         b = self.border_px
         first, second = (p.float()[..., b:-b, b:-b] for p in (picture, again))
         contrast = (first - first.mean(dim=(2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))

@@ -49,7 +49,7 @@ def _export_int8(trainer: "Trainer", path: Path) -> Path | None:
     from ..train.int8 import export_int8
 
     config, faster = trainer.config, path.with_name(f"{path.stem}-int8.onnx")
-    if config.build != "realtime":
+    if config.build != "realtime" or not config.int8:
         return None
     assert config.photos is not None
     network = trainer.bare_network.cpu()
