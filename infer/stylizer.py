@@ -27,7 +27,7 @@ from .providers import open_session
 from .stylefile import StyleFile, read_style_file
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, IOBinding
 
     from ..contract import StyleCard
 
@@ -183,54 +183,42 @@ class _FrameNetwork(_Network):
 
     def __init__(self, file: StyleFile, session: "InferenceSession") -> None:
         super().__init__(file, session)
-        self._paintings: list[Frame] = []
+        self._memory: list[tuple[Frame, IOBinding]] = []
         self._lock = Lock()  # two threads may paint with one stylizer
 
     def __call__(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
-        painting = self._free_memory(frame.shape)
-        self._run_into(batch, painting[None])
-        return painting
-
-    def _free_memory(self, shape: tuple[int, ...]) -> Frame:
-        with self._lock:
-            for painting in _unheld(self._paintings):
-                if painting.shape == shape:
-                    return painting
-            painting = np.empty(shape, np.uint8)
-            self._paintings = [*self._paintings[-_KEPT_PAINTINGS + 1 :], painting]
-            return painting
-
-    def _run_into(self, batch: Array, answer: Array) -> None:
-        """The network's answer, written to `answer` if it has its shape."""
-        binding = self._session.io_binding()
+        painting, binding = self._free_memory(frame.shape)
         binding.bind_cpu_input(self._input, batch)
-        name, pointer = self._outputs[0], answer.ctypes.data
-        binding.bind_output(name, "cpu", 0, np.uint8, answer.shape, pointer)
-        with self._explained(batch.shape[1:3]):
+        with self._explained(frame.shape[:2]):
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:  # ONNX Runtime's exceptions have no common base
                 if other := _OTHER_SHAPE.search(str(error)):
-                    self._expect(tuple(map(int, other[1].split(","))), answer.shape)
+                    self._expect(tuple(map(int, other[1].split(","))), batch.shape)
                 raise
+        return painting
+
+    def _free_memory(self, shape: tuple[int, ...]) -> "tuple[Frame, IOBinding]":
+        """Memory for a painting that nobody holds, and the session's binding to it."""
+        with self._lock:
+            for painting, binding in self._memory:
+                if painting.shape == shape and getrefcount(painting) == _UNHELD:
+                    return painting, binding
+            painting, binding = np.empty(shape, np.uint8), self._session.io_binding()
+            binding.bind_output(self._outputs[0], "cpu", 0, np.uint8, (1, *shape), painting.ctypes.data)
+            self._memory = [*self._memory[-_KEPT_PAINTINGS + 1 :], (painting, binding)]
+            return painting, binding
 
 
-def _unheld(arrays: list[Frame]) -> Iterator[Frame]:
-    """Those of `arrays` to which nothing refers but the list itself."""
-    for array in arrays:
-        if getrefcount(array) == _LISTED:
-            yield array
-
-
-def _references_in_a_list() -> int:
-    """What getrefcount says of something that only a list refers to, from within a loop: it differs among Pythons."""
-    for something in [np.empty(0)]:
-        return getrefcount(something)
+def _references_from_a_list() -> int:
+    """What getrefcount says of an array that only a list like `_memory` refers to: it differs among Pythons."""
+    for array, _ in [(np.empty(0), None)]:
+        return getrefcount(array)
     raise AssertionError
 
 
-_LISTED = _references_in_a_list()
+_UNHELD = _references_from_a_list()
 
 
 class _FloatNetwork(_Network):
