@@ -69,10 +69,13 @@ def photos(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def words(shared: Path, weights: Path, photos: Path) -> list[object]:
-    """A training of sixty steps, but for where it goes."""
-    painting = shared / "paintings" / "starry_night.jpg"
-    return ["train", painting, "--photos", photos, "--vgg-weights", weights, "--steps", 60, *SMALL]
+def words(shared: Path, weights: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """A training of forty steps, but for where it goes; judged on two photos, which is most of its time."""
+    unseen = tmp_path_factory.mktemp("unseen")
+    for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:2]:
+        (unseen / photo.name).symlink_to(photo)
+    painting, places = shared / "paintings" / "starry_night.jpg", ["--photos", photos, "--val-photos", unseen]
+    return ["train", painting, *places, "--vgg-weights", weights, "--steps", 40, *SMALL]
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +148,9 @@ def losses(run: Path, name: str = "loss/total") -> dict[int, float]:
 def test_losses_fall(unbroken: Path) -> None:
     for name in ("loss/total", "loss/style"):
         curve = losses(unbroken, name)
-        assert list(curve) == list(range(1, 61))
+        assert list(curve) == list(range(1, 41))
         values = list(curve.values())
-        assert np.mean(values[-10:]) < 0.5 * np.mean(values[:10]), name
+        assert max(values[-10:]) < min(values[:10]), name  # no early step was as good as the worst of the last ones
 
 
 def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
@@ -160,12 +163,13 @@ def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
         "starry_night-int8.onnx",
     }
     kept = sorted(p.name for p in (unbroken / "checkpoints").iterdir())
-    assert kept == [f"step-00000{n}.safetensors" for n in (40, 50, 60)]
+    assert kept == [f"step-00000{n}.safetensors" for n in (20, 30, 40)]
     assert read_picture(unbroken / "preview.jpg").std() > 20
     report = json.loads((unbroken / "report.json").read_text())
-    assert report["configuration"]["steps"] == 60
+    assert report["configuration"]["steps"] == 40
     assert {Path(p).name for p in report["photos"]["skipped"]} == {"broken.jpg", "tiny.png"}
-    assert report["photos"]["used"] == 52  # sixty less the eight held out
+    assert report["photos"]["used"] == 60
+    assert report["figures"]["photos"] == 2
     assert len(report["loss_network"]["sha256"]) == 64
     assert report["figures"]["j"] == pytest.approx(report["figures"]["content"] + 10 * report["figures"]["style"])
 
@@ -177,7 +181,7 @@ def test_tensorboard_shows_losses_pictures_and_hparams(unbroken: Path) -> None:
     scalars = {"loss/content", "loss/style", "loss/style/relu3_1", "loss/tv", "learning_rate", "images_per_second"}
     assert scalars <= set(tags["scalars"])
     assert {"preview", "painting"} <= set(tags["images"])
-    assert [event.step for event in events.Images("preview")] == [20, 40, 60]
+    assert [event.step for event in events.Images("preview")] == [20, 40]
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
@@ -187,7 +191,7 @@ def test_the_style_file_says_what_it_is(unbroken: Path) -> None:
     assert card is not None
     assert (card.contract, card.name, card.title) == (CONTRACT, "starry_night", "The Starry Night")
     assert card.network["build"] == "realtime"
-    assert card.training["steps"] == 60
+    assert card.training["steps"] == 40
     assert card.figures["J"] > 0
     assert str(ROOT) not in str(card)
 
@@ -313,7 +317,7 @@ def test_a_training_that_diverges_gives_up_with_a_message(words: list[object], r
 
 
 def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_cli: RunCli, tmp_path: Path) -> None:
-    checkpoint = unbroken / "checkpoints" / "step-0000040.safetensors"
+    checkpoint = unbroken / "checkpoints" / "step-0000020.safetensors"
     for source, io, more in ((unbroken, "frame", []), (checkpoint, "tensor", ["--half"])):
         path = tmp_path / f"{io}.onnx"
         done = run_cli("export", source, "-o", path, "--io", io, *more)

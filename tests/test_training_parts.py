@@ -15,7 +15,7 @@ from allaprima.errors import InputError
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from allaprima.train.config import TrainConfig
 from allaprima.train.guard import ATTEMPTS, Guard
-from allaprima.train.photos import Crops, Stream, list_photos, random_crop, resize_shorter
+from allaprima.train.photos import Crops, PhotoList, Stream, divide, list_photos, random_crop, resize_shorter
 from allaprima.train.schedule import learning_rate
 from allaprima.train.view import moving_window
 
@@ -250,6 +250,15 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
     assert load_checkpoint(first).step == 1
+
+
+def test_a_few_photos_are_held_out_of_many() -> None:
+    paths = [Path(f"{number}.jpg") for number in range(60)]
+    used, unseen = divide(PhotoList(list(paths)))
+    assert (len(used.paths), len(unseen)) == (52, 8)
+    assert {*used.paths, *unseen} == {*paths}
+    used, unseen = divide(PhotoList(paths[:10]))  # of a small collection, those few are trained on as well
+    assert (len(used.paths), len(unseen)) == (10, 8)
 
 
 def test_the_window_moves_and_mirrors_the_border() -> None:
