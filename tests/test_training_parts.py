@@ -213,6 +213,15 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     assert torch.equal(network.weight, other.weight)
 
 
+def test_a_checkpoint_of_another_network_says_so() -> None:
+    network = torch.nn.Linear(3, 2)
+    saved = checkpoint(1, network, torch.optim.Adam(network.parameters()))
+    saved.fill(torch.nn.Linear(3, 2))
+    with pytest.raises(InputError, match="'realtime' is another network than today's") as caught:
+        saved.fill(torch.nn.Linear(3, 5))
+    assert "\n" not in str(caught.value)
+
+
 def test_only_the_last_checkpoints_stay(tmp_path: Path) -> None:
     for step in (5, 10, 100, 1000):
         checkpoint(step, *trained()).save(tmp_path, keep=2)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import replacing
@@ -59,6 +59,20 @@ class Checkpoint:
         for old in checkpoints_in(folder)[:-keep]:
             old.unlink(missing_ok=True)
         return path
+
+    def fill(self, network: nn.Module) -> None:
+        """Give `network`, a fresh one of the configuration's build, the weights.
+
+        Raises:
+            InputError: they are another network's.
+        """
+        try:
+            network.load_state_dict(self.network)
+        except RuntimeError as error:
+            raise InputError(
+                f"this run's '{self.config.build}' is another network than today's: another version of Allaprima "
+                "trained it; train it anew, or go on with that version"
+            ) from error
 
     def _metadata(self) -> dict[str, str]:
         values = {

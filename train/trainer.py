@@ -110,7 +110,7 @@ class Trainer:
         self.motion = MotionLoss()
         network = (network or build(config.build)).to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
-            network.load_state_dict(checkpoint.network)
+            checkpoint.fill(network)
             torch.set_rng_state(checkpoint.random)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)

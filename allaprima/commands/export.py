@@ -58,7 +58,7 @@ def run(config: Config) -> None:
         raise InputError(f"export needs {error.name}: pip install 'allaprima[cpu,train]'") from error
     checkpoint = load_checkpoint(config.run)
     network = build(checkpoint.config.build)
-    network.load_state_dict(checkpoint.network)
+    checkpoint.fill(network)
     figures = read_figures(config.run, step=checkpoint.step)
     card = make_card(checkpoint.config, network, checkpoint.loss_network, figures)
     if config.int8:
