@@ -45,7 +45,7 @@ def _merged(modules: list[nn.Module]) -> Iterator[nn.Module]:
                 nn.Conv2d() as conv,
                 nn.PixelShuffle() as second,
                 *rest,
-            ]:
+            ] if conv.kernel_size == (3, 3):
                 factor = first.upscale_factor * second.upscale_factor
                 dense = conv_over_cells(conv, first.upscale_factor, second.upscale_factor)
                 modules = [relu, dense, nn.PixelShuffle(factor), *rest]
@@ -56,7 +56,7 @@ def _merged(modules: list[nn.Module]) -> Iterator[nn.Module]:
 
 def plain_upsampling(module: UpsampleConv) -> tuple[nn.Module, nn.Module]:
     """An upsampling convolution as a plain one and a pixel shuffle."""
-    return _conv_of(module.low_resolution_weight(), module.bias.repeat_interleave(4), (1, 1)), nn.PixelShuffle(2)
+    return _conv_of(module.low_resolution_weight(), module.bias.repeat_interleave(4)), nn.PixelShuffle(2)
 
 
 def conv_over_cells(conv: nn.Conv2d, before: int, after: int) -> nn.Conv2d:
@@ -76,13 +76,12 @@ def conv_over_cells(conv: nn.Conv2d, before: int, after: int) -> nn.Conv2d:
         dense[:, y, :, x, :, :, from_y, from_x, cell_row + 1, cell_column + 1] = weight[..., row, column]
     assert conv.bias is not None
     bias = conv.bias.reshape(colours, 1, a, 1, a).expand(colours, b, a, b, a)
-    return _conv_of(dense.reshape(outputs * b**2, inputs * b**2, 3, 3), bias.reshape(-1), (1, 1))
+    return _conv_of(dense.reshape(outputs * b**2, inputs * b**2, 3, 3), bias.reshape(-1))
 
 
-def _conv_of(weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> nn.Conv2d:
-    outputs, inputs, height, width = weight.shape
-    conv = nn.Conv2d(inputs, outputs, (height, width), padding=(padding[0], padding[1]), bias=bias is not None)
+def _conv_of(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A 3x3 convolution with zero padding."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
     conv.weight.copy_(weight)
-    if bias is not None and conv.bias is not None:
-        conv.bias.copy_(bias)
+    conv.bias.copy_(bias)  # type: ignore[union-attr]
     return conv.to(weight.dtype)

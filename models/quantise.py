@@ -64,10 +64,7 @@ class QuantisedNetwork:
 
     def paint(self, frame: Tensor, only: str | None = None) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 -> the painting, with the integers' errors; of all layers or of one alone."""
-        height, width = frame.shape[-2:]
-        m = self.network.margin
-        y = _Rounding(self, only).run(self.network.prepare(frame))
-        return y[..., m : m + height, m : m + width]  # type: ignore[no-any-return]
+        return self.network.crop(_Rounding(self, only).run(self.network.prepare(frame)), frame)
 
 
 class _Rounding(fx.Interpreter):

@@ -50,10 +50,7 @@ class ImageTransformer(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 -> the same shape."""
-        height, width = frame.shape[-2:]
-        m = self.margin
-        y = self.core(self.prepare(frame))
-        return y[..., m : m + height, m : m + width]  # type: ignore[no-any-return]
+        return self.crop(self.core(self.prepare(frame)), frame)
 
     def prepare(self, frame: Tensor) -> Tensor:
         """What the core sees of a frame: normalised, reflected at the border."""
@@ -61,6 +58,11 @@ class ImageTransformer(nn.Module):
         m = self.margin
         below, right = -(height + 2 * m) % self.multiple, -(width + 2 * m) % self.multiple
         return F.pad((frame - self.mean) / self.std, (m, m + right, m, m + below), mode="reflect")
+
+    def crop(self, painted: Tensor, frame: Tensor) -> Tensor:
+        """What the core gave, without what `prepare` added to `frame`."""
+        (height, width), m = frame.shape[-2:], self.margin
+        return painted[..., m : m + height, m : m + width]
 
 
 class RealtimeCore(nn.Module):

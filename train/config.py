@@ -60,7 +60,7 @@ class TrainConfig:
     grid_weight: float = 2.0
     """Weight of the term against grid artefacts."""
     motion_weight: float = 1.0
-    """Weight of the term that keeps the strokes on what they paint when it moves; 0 saves a tenth of the time."""
+    """Weight of the term that keeps the strokes on what they paint when it moves."""
     vgg: Literal["vgg19", "vgg16"] = "vgg19"
     """The loss network."""
     vgg_weights: Path | None = None
