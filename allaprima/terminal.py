@@ -1,4 +1,4 @@
-"""What the commands show: one console on stdout, a progress bar with time left, Ctrl-C that asks before it kills."""
+"""What the commands show: one console on stdout, tables, a progress bar with time left, Ctrl-C that asks first."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,8 +7,22 @@ from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
+_ENDLESS = 10_000  # characters; wider than any table
+
+
+def printable(value: object) -> str:
+    """Text from outside, such that no control code acts on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def show_table(table: Table) -> None:
+    """As wide as the terminal; into a pipe, which has no width, as wide as the table wants to be."""
+    if not console.is_terminal:
+        table.width = console.measure(table, options=console.options.update_width(_ENDLESS)).maximum
+    console.print(table, soft_wrap=False, crop=False)
 
 
 def progress_bar() -> Progress:

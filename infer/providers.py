@@ -72,6 +72,16 @@ def open_session(
     return session, loaded
 
 
+def available_providers() -> list[str]:
+    """Those that the ONNX Runtime installed here was built with; whether they load is another matter.
+
+    Raises:
+        InputError: no usable ONNX Runtime.
+    """
+    available = import_onnxruntime().get_available_providers()
+    return [name for name, ort_name in ORT_NAMES.items() if ort_name in available]
+
+
 def import_onnxruntime() -> Any:
     """The `onnxruntime` module.
 

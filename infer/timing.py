@@ -16,7 +16,6 @@ import numpy as np
 
 from ..errors import InputError
 from ..pictures import Frame
-from .providers import ORT_NAMES, import_onnxruntime
 from .stylizer import Stylizer
 
 RATES_FPS = (120, 60, 50, 30, 25, 24, 15)
@@ -85,16 +84,6 @@ def holds(p95_ms: float) -> float:
     """
     fps = 1000 * (1 - HEADROOM) / p95_ms
     return next((rate for rate in RATES_FPS if fps >= rate), fps)
-
-
-def available_providers() -> list[str]:
-    """Those that the ONNX Runtime installed here was built with; whether they load is another matter.
-
-    Raises:
-        InputError: no usable ONNX Runtime.
-    """
-    available = import_onnxruntime().get_available_providers()
-    return [name for name, ort_name in ORT_NAMES.items() if ort_name in available]
 
 
 def measure(

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from bench_networks import gflop, time_styles
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 from yardstick import add_arguments, read_yardstick
 
@@ -38,13 +37,12 @@ from allaprima.models.transformer import (
     subpixel_conv,
 )
 from allaprima.pictures import Frame
+from allaprima.terminal import console
 from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.run_folder import read_figures
 from allaprima.train.trainer import Trainer
-
-console = Console(soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)

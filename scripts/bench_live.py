@@ -33,7 +33,7 @@ from allaprima.infer.providers import import_onnxruntime
 from allaprima.infer.stylizer import Stylizer
 from allaprima.infer.video import Paint
 from allaprima.pictures import Frame
-from allaprima.terminal import console
+from allaprima.terminal import console, show_table
 
 RING = 30  # pictures that the camera gives in turn
 READ_EVERY = 1000  # frames between two readings of the memory
@@ -154,7 +154,7 @@ def bench_live(arguments: argparse.Namespace) -> None:
     table = Table(arguments.size, *columns)
     for row in next(iter(columns.values())):
         table.add_row(row, *(figures[row] for figures in columns.values()))
-    console.print(table)
+    show_table(table)
 
 
 def _live_figures(session: Session, painting_cpu_s: float) -> dict[str, str]:
@@ -183,7 +183,7 @@ def bench_overhead(arguments: argparse.Namespace) -> None:
     for name, times_ms in parts.items():
         table.add_row(name, *(f"{value:.2f}" for value in np.percentile(times_ms, [50, 95])))
     table.add_row("sum", f"{sum(float(np.median(times_ms)) for times_ms in parts.values()):.2f}", "")
-    console.print(table)
+    show_table(table)
     cpu_ms = 1e3 * session.cpu_s / len(session.steps_ms)
     console.print(f"CPU of camera, painter and sink: {cpu_ms:.2f} ms a frame, at {arguments.fps:g} fps")
 

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -30,12 +29,10 @@ from allaprima.models.quantise import quantise
 from allaprima.models.transformer import ImageTransformer, UpsampleConv, build
 from allaprima.models.vgg import VGGFeatures, find_weights
 from allaprima.pictures import Frame
+from allaprima.terminal import console, show_table
 from allaprima.train.config import CONTENT_LAYER, STYLE_LAYERS, TrainConfig
 from allaprima.train.losses import gram_matrix, relative_distance
 from allaprima.train.trainer import Trainer
-
-console = Console(soft_wrap=True, highlight=False)
-
 
 Name = TypeVar("Name")
 FLOAT, INTEGER = "realtime, fp32", "realtime, int8"
@@ -55,7 +52,7 @@ def bench_frame(arguments: argparse.Namespace) -> None:
         figures = (f"{seconds * 1e3:.1f}" for seconds in (medians[name], min(values), max(values)))
         table.add_row(name, *figures, *ratios)
     console.print(f"{arguments.size}, {arguments.threads} threads, {arguments.blocks} alternating blocks, medians")
-    console.print(table)
+    show_table(table)
     rate = gflop(fuse(build("realtime")), size) / medians[FLOAT]
     peak = peak_gflops(arguments.threads)
     console.print(f"{FLOAT}: {rate:.0f} GFLOP/s in its convolutions' operations, {rate / peak:.0%} of the {peak:.0f} ")
@@ -167,7 +164,7 @@ def bench_train(arguments: argparse.Namespace) -> None:
     table = Table("training step, batch 4 at 256 px", "s a step", "times as fast")
     for name, values in times.items():
         table.add_row(name, f"{statistics.median(values):.3f}", f"{first / statistics.median(values):.1f}")
-    console.print(table)
+    show_table(table)
 
 
 class PlainLoop:

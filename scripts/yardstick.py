@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import allaprima
 from allaprima.errors import InputError
 from allaprima.infer.clip import open_clip
 from allaprima.pictures import Frame, find_pictures, read_picture
+from allaprima.terminal import show_table
 from allaprima.train.artefacts import GRID_PERIODS, Motion, Stylize, flicker, grid, motion_error
 from allaprima.train.photos import resize_shorter
 
@@ -124,7 +124,7 @@ def main() -> None:
     table = Table("style", *next(iter(rows.values())))
     for name, figures in rows.items():
         table.add_row(Path(name).name, *(f"{value:.1f}" for value in figures.values()))
-    Console(soft_wrap=True, highlight=False).print(table)
+    show_table(table)
 
 
 if __name__ == "__main__":

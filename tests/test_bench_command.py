@@ -17,13 +17,13 @@ from allaprima import gallery
 from allaprima.cli import main
 from allaprima.contract import INPUT_NAME, OUTPUT_NAME, StyleCard
 from allaprima.infer import timing
+from allaprima.infer.providers import available_providers
 from allaprima.infer.stylizer import Stylizer
 from allaprima.infer.timing import (
     BLOCKS,
     RATES_FPS,
     Entrant,
     Timing,
-    available_providers,
     holds,
     measure,
     moving_frames,

@@ -18,7 +18,7 @@ from rich.text import Text
 from ..errors import InputError
 from ..gallery import find_style, shipped_styles
 from ..style_flags import StyleFlags
-from ..terminal import console, on_interrupt, progress_bar
+from ..terminal import console, on_interrupt, printable, progress_bar, show_table
 
 if TYPE_CHECKING:
     from ..infer.timing import Entrant, Timing
@@ -27,7 +27,6 @@ EXPLANATION = (
     "ms: median of whole calls; p95: 19 of 20 frames took no longer; fps: by the median; "
     "holds: the highest camera rate that p95 fits with a tenth of the time to spare"
 )
-_ENDLESS = 10_000  # characters; wider than any table
 
 
 @dataclass(kw_only=True)
@@ -119,7 +118,7 @@ def _entrant(label: str, style: str, provider: str, threads: int | None) -> "Ent
         style=label,
         path=stylizer.path,
         provider=stylizer.provider,
-        precision=None if precision is None else _printable(precision),
+        precision=None if precision is None else printable(precision),
         open=StyleFlags(style=style, provider=stylizer.provider, threads=threads).open_style,
     )
 
@@ -131,7 +130,7 @@ def _named(styles: list[str]) -> dict[str, str]:
         distinct.setdefault(find_style(style).resolve(), style)
     named: dict[str, str] = {}
     for style in distinct.values():
-        name = label = _printable(Path(style).name)
+        name = label = printable(Path(style).name)
         number = 1
         while label in named:
             number += 1
@@ -140,14 +139,9 @@ def _named(styles: list[str]) -> dict[str, str]:
     return named
 
 
-def _printable(value: object) -> str:
-    """Text from outside, such that no control code acts on a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(value))
-
-
 def _providers(words: str) -> dict[str, None]:
     """The providers to try, each once, in the order given."""
-    from ..infer.timing import available_providers
+    from ..infer.providers import available_providers
 
     wanted = [word.strip() for word in words.split(",")]
     return dict.fromkeys(p for word in wanted for p in (available_providers() if word == "all" else [word]))
@@ -193,10 +187,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         f"{here['machine']}, {here['cpus']} CPUs, {here['os']}, ONNX Runtime {here['onnxruntime']}, "
         + (f"--threads {threads}" if threads else "threads as ONNX Runtime chooses")
     )
-    figures = table(rows)
-    if not console.is_terminal:  # a pipe has no width, and rich would cut the table at 80
-        figures.width = console.measure(figures, options=console.options.update_width(_ENDLESS)).maximum
-    console.print(figures, soft_wrap=False, crop=False)
+    show_table(table(rows))
     console.print(EXPLANATION, soft_wrap=not console.is_terminal)
 
 

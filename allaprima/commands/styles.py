@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
@@ -21,9 +20,9 @@ from ..errors import InputError
 from ..gallery import find_style, shipped_styles
 from ..infer.stylefile import read_card
 from ..pictures import Frame, read_picture, write_picture
+from ..terminal import console, printable, show_table
 
 TILE_PX, CAPTION_PX, GAP_PX, COLUMNS = (320, 240), 60, 16, 3
-_PIPE_WIDTH = 160  # characters; a pipe has no width, and rich would cut the table at 80
 
 
 @dataclass(kw_only=True)
@@ -42,18 +41,15 @@ def run(config: Config) -> None:
     Raises:
         InputError: an unknown style, a damaged file, or a contact sheet that cannot be written.
     """
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH)
     if config.name is not None:
-        _show(console, find_style(config.name))
+        _show(find_style(config.name))
     elif styles := shipped_styles():
-        console.print(table(styles))
+        show_table(table(styles))
     else:
-        console.print("no styles ship with this copy; to make one: allaprima train PAINTING --photos DIR", markup=False)
+        console.print("no styles ship with this copy; to make one: allaprima train PAINTING --photos DIR")
     if config.contact_sheet is not None:
         write_picture(Path(config.contact_sheet), contact_sheet(shipped_styles()))
-        console.print(f"contact sheet written to {config.contact_sheet}", markup=False, soft_wrap=True)
+        console.print(f"contact sheet written to {config.contact_sheet}")
 
 
 def table(styles: dict[str, Path]) -> Table:
@@ -104,26 +100,26 @@ def _tile(thumbnail: Frame, name: str, card: StyleCard) -> Image.Image:
     return tile
 
 
-def _show(console: Console, path: Path) -> None:
+def _show(path: Path) -> None:
     """The model card beside the style file (NAME.md) if there is one, then everything in its metadata."""
     text = path.with_suffix(".md")
     if text.is_file():
         card_text = text.read_text(encoding="utf-8")
         if console.is_terminal:
-            console.print(Markdown(card_text))
+            console.print(Markdown(card_text), soft_wrap=False)
         else:
             print(card_text)
     card = read_card(path)
     if card is None:
-        console.print(f"{path}: a network from another project, it says nothing about itself", markup=False)
+        console.print(f"{path}: a network from another project, it says nothing about itself")
         return
     rows = Table(box=None, pad_edge=False, show_header=False)
     for key, value in asdict(card).items():
         rows.add_row(key, _cell(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
     rows.add_row("file", _cell(f"{path} ({path.stat().st_size / 1000:,.0f} kB)"))
-    console.print(rows)
+    show_table(rows)
 
 
 def _cell(value: object) -> Text:
     """Text from a file, as it stands: neither rich's markup nor a terminal's control codes act."""
-    return Text("".join(c if c.isprintable() else "?" for c in str(value)))
+    return Text(printable(value))
