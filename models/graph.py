@@ -21,7 +21,7 @@ from torch import Tensor, fx
 from ..contract import INPUT_NAME, OPSET, OUTPUT_NAME, Io
 from .fuse import fuse
 from .layers import FRAME, Layer, layers_of
-from .quantise import PAINTING, QuantisedNetwork, Range, weight_scale
+from .quantise import PAINTING, QuantisedNetwork, Range, Weights
 from .transformer import ImageTransformer
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -37,12 +37,12 @@ def float_graph(network: ImageTransformer, *, io: Io, half: bool = False) -> onn
     """
     fused = fuse(network).float()
     layers = layers_of(fx.symbolic_trace(fused.core))
-    return _Writer(fused, io, "fp16" if half else "fp32").write(layers, {})
+    return _Writer(fused, io, "fp16" if half else "fp32").write(layers, {}, {})
 
 
 def int8_graph(quantised: QuantisedNetwork) -> onnx.ModelProto:
     """A quantised network; `io = frame`."""
-    return _Writer(quantised.network, "frame", "int8").write(quantised.layers, quantised.ranges)
+    return _Writer(quantised.network, "frame", "int8").write(quantised.layers, quantised.ranges, quantised.weights)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,11 @@ class _Writer:
         self._constants: dict[str, onnx.TensorProto] = {}
         self._grids: dict[int, tuple[str, str]] = {}
 
-    def write(self, layers: list[Layer], ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    def write(
+        self, layers: list[Layer], ranges: Mapping[str, Range], weights: Mapping[str, Weights]
+    ) -> onnx.ModelProto:
         """The whole graph: pad, layers, crop."""
+        self._weights = weights
         self._read_size()
         values = {FRAME: self._padded_frame()}
         last_conv = [layer.name for layer in layers if layer.kind == "conv"][-1]
@@ -126,13 +129,11 @@ class _Writer:
         pads = list(conv.padding) * 2
         if conv.padding_mode == "reflect":
             real, pads = self._op("Pad", real, self._ints(0, 0, *pads[:2], 0, 0, *pads[2:]), mode="reflect"), [0] * 4
-        weight = conv.weight.detach()[order][:, x.order]
-        bias = conv.bias.detach()[order] if conv.bias is not None else None
-        parameters = (
-            self._integers(layer.name, weight, bias, x.range)
-            if self._precision == "int8" and x.range
-            else self._floats(layer.name, weight, bias)
-        )
+        if self._precision == "int8" and x.range:
+            parameters = self._integers(layer.name, self._weights[layer.name], order, x.order, x.range)
+        else:
+            weight = conv.weight.detach()[order][:, x.order]
+            parameters = self._floats(layer.name, weight, conv.bias.detach()[order] if conv.bias is not None else None)
         size, strides = list(conv.kernel_size), list(conv.stride)
         return self._op("Conv", real, *parameters, kernel_shape=size, pads=pads, strides=strides)
 
@@ -140,14 +141,14 @@ class _Writer:
         named = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         return [self._constant(value.numpy().astype(self._dtype), f"{name}.{what}") for what, value in named.items()]
 
-    def _integers(self, name: str, weight: Tensor, bias: Tensor | None, range_: Range) -> list[str]:
+    def _integers(self, name: str, weights: Weights, outputs: Tensor, inputs: Tensor, range_: Range) -> list[str]:
         """Weights in 8 bits and bias in 32, as sums of products have it, both by output channel."""
-        scale = weight_scale(weight)
-        steps = (weight / scale).round().to(torch.int8).numpy()
-        parameters = [(steps, scale.flatten().numpy(), "weight")]
-        if bias is not None:
-            bias_scale = scale.flatten().numpy() * np.float32(range_.scale)
-            parameters.append((np.round(bias.numpy() / bias_scale).astype(np.int32), bias_scale, "bias"))
+        scale = weights.scale[outputs].flatten().numpy()
+        parameters = [(weights.steps[outputs][:, inputs].numpy(), scale, "weight")]
+        if weights.bias is not None:
+            bias_scale = scale * np.float32(range_.scale)
+            bias = np.round(weights.bias[outputs].detach().numpy() / bias_scale).astype(np.int32)
+            parameters.append((bias, bias_scale, "bias"))
         return [
             self._op(
                 "DequantizeLinear",
