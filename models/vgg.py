@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .normalisation import register_statistics
-from .transformer import PaddingMode
 
 Architecture = Literal["vgg19", "vgg16"]
 CONVOLUTIONS: dict[Architecture, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
@@ -32,19 +31,8 @@ class VGGFeatures(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        layers: Iterable[str],
-        *,
-        architecture: Architecture = "vgg19",
-        average_pooling: bool = False,
-        reflect: bool = False,
-    ):
-        """Untrained; `load` brings the weights. Raises InputError for a layer that the architecture does not have.
-
-        With `reflect`, convolutions see a picture's mirror image beyond its border, where VGG's own see zeros: to VGG
-        that is a hard edge to grey, and what is trained to please it fades to grey at the border.
-        """
+    def __init__(self, layers: Iterable[str], *, architecture: Architecture = "vgg19", average_pooling: bool = False):
+        """Untrained; `load` brings the weights. Raises InputError for a layer that the architecture does not have."""
         super().__init__()
         self.layers, self.architecture = tuple(dict.fromkeys(layers)), architecture
         known = layer_names(architecture)
@@ -52,8 +40,7 @@ class VGGFeatures(nn.Module):
             if layer not in known:
                 raise InputError(f"{architecture} layer: got '{layer}', expected one of {', '.join(known)}")
         pooling = nn.AvgPool2d if average_pooling else nn.MaxPool2d  # average pooling: Gatys et al. 2016
-        padding: PaddingMode = "reflect" if reflect else "zeros"
-        self.features = _stack(architecture, pooling, padding, depth=max(map(known.index, self.layers)) + 1)
+        self.features = _stack(architecture, pooling, depth=max(map(known.index, self.layers)) + 1)
         register_statistics(self)
         self.requires_grad_(False).eval()
 
@@ -89,15 +76,14 @@ def load_vgg(
     *,
     architecture: Architecture = "vgg19",
     average_pooling: bool = False,
-    reflect: bool = False,
     weights: Path | None = None,
 ) -> tuple[VGGFeatures, str]:
-    """VGG features with their trained weights, and the SHA-256 of those weights; the flags are `VGGFeatures`'.
+    """VGG features with their trained weights, and the SHA-256 of those weights.
 
     Raises:
         InputError: no weights could be had, with the reason of each place that was tried.
     """
-    vgg = VGGFeatures(layers, architecture=architecture, average_pooling=average_pooling, reflect=reflect)
+    vgg = VGGFeatures(layers, architecture=architecture, average_pooling=average_pooling)
     vgg.load(find_weights(architecture, weights))
     return vgg, weights_hash(vgg)
 
@@ -134,17 +120,13 @@ def weights_hash(vgg: VGGFeatures) -> str:
     return digest.hexdigest()
 
 
-def _stack(
-    architecture: Architecture, pooling: Callable[[int], nn.Module], padding: PaddingMode, *, depth: int
-) -> nn.Sequential:
+def _stack(architecture: Architecture, pooling: Callable[[int], nn.Module], *, depth: int) -> nn.Sequential:
     """Convolutions, ReLUs (named `relu1_1`, ...) and poolings, down to the ReLU number `depth`."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     channels, relus = 3, 0
     for stage, count in enumerate(CONVOLUTIONS[architecture], 1):
         for index in range(1, count + 1):
-            modules[f"conv{stage}_{index}"] = nn.Conv2d(
-                channels, CHANNELS[stage - 1], 3, padding=1, padding_mode=padding
-            )
+            modules[f"conv{stage}_{index}"] = nn.Conv2d(channels, CHANNELS[stage - 1], 3, padding=1)
             modules[f"relu{stage}_{index}"] = nn.ReLU(inplace=True)
             channels, relus = CHANNELS[stage - 1], relus + 1
             if relus == depth:

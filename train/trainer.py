@@ -100,11 +100,7 @@ class Trainer:
         self._check_batch()
         self.device = self.accelerator.device
         vgg, sha256 = load_vgg(
-            config.layers,
-            architecture=config.vgg,
-            average_pooling=config.average_pooling,
-            reflect=True,
-            weights=config.vgg_weights,
+            config.layers, architecture=config.vgg, average_pooling=config.average_pooling, weights=config.vgg_weights
         )
         self.loss_network = {"architecture": config.vgg, "sha256": sha256}
         if checkpoint and checkpoint.loss_network != self.loss_network:

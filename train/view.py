@@ -32,7 +32,7 @@ def moving_window(step: int, seed: int, *pictures: Tensor) -> list[Tensor]:
 
     So VGG's poolings have no fixed place over the network's cells, which would show as a grid. What the window shows
     beyond a picture is its mirror image, so that VGG sees all of it, up to its border, which otherwise nobody would
-    look after.
+    look after, and its own zero padding has no fixed place over it, which would show as a frame.
     """
     side, reach = pictures[0].shape[-1], WINDOW_PX // 2
     top, left = np.random.default_rng((seed, step, 2)).integers(0, WINDOW_PX, 2)
