@@ -19,13 +19,16 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(style: str | Path, *, provider: str = "auto", threads: int | None = None) -> "Stylizer":
+def load(
+    style: str | Path, *, provider: str = "auto", threads: int | None = None, keep_colours: bool = False
+) -> "Stylizer":
     """Open a style: a callable from an (H, W, 3) uint8 RGB frame to its painting of the same size.
 
     Args:
         style: the name of a style that ships (``allaprima styles`` lists them) or the path of a style file.
         provider: `auto`, `cpu`, `cuda`, `tensorrt`, `directml` or `coreml`.
         threads: CPU threads; None lets ONNX Runtime choose.
+        keep_colours: paint in the colours of the frame.
 
     Raises:
         InputError: no such style, or not a style file.
@@ -33,4 +36,4 @@ def load(style: str | Path, *, provider: str = "auto", threads: int | None = Non
     from .gallery import find_style
     from .infer.stylizer import Stylizer
 
-    return Stylizer(find_style(style), provider=provider, threads=threads)
+    return Stylizer(find_style(style), provider=provider, threads=threads, keep_colours=keep_colours)

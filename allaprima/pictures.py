@@ -7,10 +7,12 @@ decoded. Pillow does the decoding.
 import io
 import warnings
 from pathlib import Path
+from threading import Lock
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from .contract import MIN_SIZE_PX
 from .errors import InputError
@@ -22,6 +24,26 @@ Frame = npt.NDArray[np.uint8]
 READABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 WRITABLE_SUFFIXES = READABLE_SUFFIXES
 _FORMATS = ("JPEG", "PNG", "WEBP")  # JPEG includes what many phones write (MPO)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Orientation in EXIF -> what turns the picture upright."""
+_OPENING = Lock()  # the filters of warnings are those of all threads
+
+
+class Header(NamedTuple):
+    """What a picture file claims to be, nothing decoded and nothing turned upright."""
+
+    format: str
+    """JPEG, PNG or WEBP, by the content."""
+    width: int
+    height: int
 
 
 def read_picture(path: Path, *, what: str = "photo", shorter_px: int | None = None) -> Frame:
@@ -42,17 +64,15 @@ def read_picture(path: Path, *, what: str = "photo", shorter_px: int | None = No
     if path.is_dir():
         raise InputError(f"{what} '{path}' is a folder: give a picture file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                if min(image.size) < MIN_SIZE_PX:
-                    raise InputError(
-                        f"{what} '{path}' is {image.width}x{image.height} px: expected at least "
-                        f"{MIN_SIZE_PX}x{MIN_SIZE_PX}, choose a larger one"
-                    )
-                if shorter_px is not None:
-                    image.draft(None, (shorter_px, shorter_px))
-                return _to_srgb(image)
+        with _open(path, if_huge="error") as image:
+            if min(image.size) < MIN_SIZE_PX:
+                raise InputError(
+                    f"{what} '{path}' is {image.width}x{image.height} px: expected at least "
+                    f"{MIN_SIZE_PX}x{MIN_SIZE_PX}, choose a larger one"
+                )
+            if shorter_px is not None:
+                image.draft(None, (shorter_px, shorter_px))
+            return _to_srgb(image)
     except InputError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -66,17 +86,14 @@ def read_picture(path: Path, *, what: str = "photo", shorter_px: int | None = No
         raise InputError(f"{what} '{path}' cannot be read ({reason}): it may be damaged, use another copy") from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) in px as the file's header claims them, nothing decoded and nothing turned upright.
+def read_header(path: Path) -> Header:
+    """Format, width and height in px as the file's header claims them.
 
     Raises:
         OSError: not a readable picture file.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            return width, height
+    with _open(path, if_huge="ignore") as image:
+        return Header("JPEG" if image.format == "MPO" else str(image.format), *image.size)
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -93,16 +110,29 @@ def write_picture(path: Path, frame: Frame, *, quality: int = 95) -> None:
     """
     if path.suffix.lower() not in WRITABLE_SUFFIXES:
         raise InputError(f"output '{path}' ends in '{path.suffix}': expected .png, .jpg or .webp")
-    encoded = io.BytesIO()
-    kind = {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower(), "JPEG")
-    Image.fromarray(frame).save(encoded, kind, quality=quality)
+    data = encode_picture(frame, path.suffix, quality=quality)
     with replacing(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())
+        temporary.write_bytes(data)
+
+
+def encode_picture(frame: Frame, suffix: str, *, quality: int = 95) -> bytes:
+    """An (H, W, 3) uint8 RGB picture as the bytes of a file with this suffix, one of `WRITABLE_SUFFIXES`."""
+    encoded = io.BytesIO()
+    kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix.lower(), "JPEG")
+    Image.fromarray(frame).save(encoded, kind, quality=quality)
+    return encoded.getvalue()
+
+
+def _open(path: Path, *, if_huge: Literal["error", "ignore"]) -> Image.Image:
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter(if_huge, Image.DecompressionBombWarning)
+        return Image.open(path, formats=_FORMATS)
 
 
 def _to_srgb(image: Image.Image) -> Frame:
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = image if turn is None else image.transpose(turn)  # ImageOps also writes the EXIF anew, and can fail at it
     if upright.mode.startswith("I") or upright.mode == "F":  # 16-bit grey, which convert() would clip to white
         grey = np.asarray(upright, dtype=np.float64) / 257.0
         return np.repeat(np.clip(grey + 0.5, 0, 255).astype(np.uint8)[..., None], 3, axis=2)

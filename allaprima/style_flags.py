@@ -21,6 +21,8 @@ class StyleFlags:
     """CPU threads; default: ONNX Runtime's choice."""
     input_range: Literal["auto", "255", "1"] = "auto"
     """Pixel values that another project's network expects, 0..255 or 0..1, where `auto` gets it wrong."""
+    keep_colours: bool = False
+    """Keep the colours of the photo: only light and dark come from the painting."""
 
     def open_style(self, *, keep_memory: bool = True) -> "Stylizer":
         """The style, ready to paint; see `Stylizer` for the errors and for `keep_memory`."""
@@ -32,4 +34,5 @@ class StyleFlags:
             threads=self.threads,
             range_=self.input_range,
             keep_memory=keep_memory,
+            keep_colours=self.keep_colours,
         )

@@ -1,12 +1,13 @@
 """Pictures of every kind become (H, W, 3) uint8 RGB, and go to disk whole or not at all."""
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from allaprima.errors import InputError
 from allaprima.pictures import read_picture, write_picture
@@ -72,6 +73,25 @@ def test_exif_orientation_6_is_turned_upright(tmp_path: Path) -> None:
     frame = read_picture(tmp_path / "a.jpg")
     assert frame.shape == (60, 40, 3)
     assert np.abs(frame.astype(int) - upright).max() < 40
+
+
+def test_all_orientations_agree_with_pillow(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
+        with Image.open(tmp_path / "a.png") as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), expected)
+
+
+def test_odd_exif_does_no_harm(tmp_path: Path) -> None:
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    unit_as_text = struct.pack("<HHI4s", 0x0128, 2, 1, b"x")  # Pillow can read this, but not write it
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + orientation + unit_as_text + bytes(4)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg").shape == (40, 30, 3)
 
 
 def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) -> None:
