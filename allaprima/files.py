@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,3 +66,15 @@ def describe_write_error(error: OSError, path: Path) -> str | None:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR}:
         return f"cannot write '{path}' ({os.strerror(error.errno)}): choose a place you may write to"
     return None
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be made again, by the platform's custom; it may not exist yet."""
+    if sys.platform == "win32":
+        parent = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        parent = Path.home() / "Library" / "Caches"
+    else:
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        parent = named if named.is_absolute() else Path.home() / ".cache"  # a relative one is to be ignored
+    return Path(parent) / "allaprima"
