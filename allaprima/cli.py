@@ -20,9 +20,13 @@ from .errors import InputError, describe_missing_library
 VERBS = {
     "train": "learn a painting: photos and one painting in, a style file out",
     "export": "write a training run or checkpoint as a style file (.onnx)",
+    "evaluate": "prove how good a style is: figures against the slow method, and a page",
+    "optimize": "paint one photo by the slow, exact method, without a network",
     "image": "paint photos",
     "video": "paint a video, sound and timing kept",
     "cam": "paint a camera live",
+    "photos": "look a folder of photos over before training on it, or download one",
+    "tune": "search for training settings, by many short trainings",
     "styles": "list the styles that ship",
     "bench": "measure how fast styles run here, and which camera rate they hold",
 }
@@ -91,6 +95,8 @@ def parse(command: ModuleType, verb: str, words: Sequence[str]) -> Any:
     values.pop("config", None)
     for field in dataclasses.fields(config_class):
         default, required = _default(field)
+        if flag_key(field.name) in values:
+            values[field.name] = values.pop(flag_key(field.name))
         if not values.setdefault(field.name, default) and required and "positional" in field.metadata:
             raise InputError(f"{field.name.upper()} is missing (allaprima {verb} --help explains)")
     try:
@@ -125,7 +131,7 @@ def _add_fields(parser: Any, config_class: type) -> None:
     for field in dataclasses.fields(config_class):
         default, required = _default(field)
         kind, text = types[field.name], texts.get(field.name)
-        flag = "--" + field.name.replace("_", "-")
+        flag = "--" + flag_key(field.name).replace("_", "-")
         if (count := field.metadata.get("positional")) is not None:
             # What stands in --config need not be repeated: an absent one leaves no mark here, and `parse` checks.
             kind = str if count == "*" else kind
@@ -135,6 +141,11 @@ def _add_fields(parser: Any, config_class: type) -> None:
         else:
             short = ["-o"] if field.name == "output" else []
             parser.add_argument(*short, flag, type=kind, default=default, required=required, help=text)
+
+
+def flag_key(name: str) -> str:
+    """The flag's name in a YAML file: the field's, without what keeps it from being a word of Python (`from_`)."""
+    return name.rstrip("_")
 
 
 def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
@@ -157,7 +168,7 @@ def _readable(message: str) -> str:
 
 
 def _overview() -> str:
-    verbs = "\n".join(f"  {verb:8}{text}" for verb, text in VERBS.items())
+    verbs = "\n".join(f"  {verb:10}{text}" for verb, text in VERBS.items())
     return (
         f"allaprima {__version__}: train a painting into a small network, run it live\n\n"
         f"usage: allaprima VERB ...    (allaprima VERB --help explains one)\n\n{verbs}\n\n"

@@ -150,10 +150,10 @@ def bench_train(arguments: argparse.Namespace) -> None:
         )
         trainer = Trainer(config)
         plain = PlainLoop(find_weights("vgg19", arguments.vgg_weights))
-        batch = next(iter(trainer._loader()))["photo"]
+        batch = next(iter(trainer.batches()))["photo"]
         steps: dict[str, Callable[[], object]] = {
             "plain loop, standard, fp32, NCHW": lambda: plain.step(batch),
-            f"allaprima, realtime, {trainer.accelerator.mixed_precision}": lambda: trainer._train_step(batch),
+            f"allaprima, realtime, {trainer.accelerator.mixed_precision}": lambda: trainer.train_step(batch),
         }
         times: dict[str, list[float]] = {name: [] for name in steps}
         for block in range(arguments.blocks + 1):

@@ -25,21 +25,26 @@ THUMBNAIL_BOX = (60, 0, 380, 240)  # face and flag
 
 
 def main() -> int:
-    """Export, paint the thumbnail, write the card; returns the exit code."""
+    """Parse the arguments; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--photos-note", required=True, help="what it was trained on, in words")
     options = parser.parse_args()
-    name = json.loads((options.run / "report.json").read_text())["configuration"]["name"] or options.run.name
+    return ship_style(options.run, options.photos_note)
+
+
+def ship_style(run: Path, photos_note: str) -> int:
+    """Export, paint the thumbnail, write the card; returns the exit code."""
+    name = json.loads((run / "report.json").read_text())["configuration"]["name"] or run.name
     style = STYLES_FOLDER / f"{name}.onnx"
-    if code := allaprima(["export", str(options.run), "-o", str(style), "--int8"]):
+    if code := allaprima(["export", str(run), "-o", str(style), "--int8"]):
         return code
     card = read_card(style)
     assert card is not None
     photo = read_picture(photographs() / "astronaut.png")
     thumbnail = Image.fromarray(load(style)(photo)).crop(THUMBNAIL_BOX)
     write_picture(style.with_suffix(".jpg"), np.asarray(thumbnail), quality=88)
-    style.with_suffix(".md").write_text(model_card(card, options.photos_note), encoding="utf-8")
+    style.with_suffix(".md").write_text(model_card(card, photos_note), encoding="utf-8")
     return 0
 
 
@@ -49,7 +54,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
     figures = card.figures
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
-    flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "style_weight"))
+    flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate"))
     return f"""# {card.name}
 
 | | |

@@ -22,6 +22,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def weights(shared: Path) -> Path:
+    """The real VGG-19's."""
+    return shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+
+
+@pytest.fixture(scope="session")
 def run_cli() -> RunCli:
     """Run `python -m allaprima WORDS...` as a process of its own; keyword `cwd` is its folder."""
 

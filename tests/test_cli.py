@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 from conftest import RunCli
 
-from allaprima.cli import VERBS, main, parse
+from allaprima.cli import VERBS, flag_key, main, parse
 from allaprima.errors import InputError
 
 GIVEN = {
     "train": ["p.jpg", "--photos", "here"],
     "export": ["runs/p", "-o", "p.onnx"],
+    "evaluate": ["s", "--painting", "p.jpg", "--photos", "here", "--html", "page.html", "--json", "numbers.json"],
+    "optimize": ["a.jpg", "p.jpg", "-o", "b.png"],
     "image": ["a.jpg", "b/", "--style", "s", "-o", "out/"],
     "video": ["clip.mp4", "--style", "s", "-o", "out.mp4"],
     "cam": ["--style", "s"],
+    "photos": ["here"],
+    "tune": ["p.jpg", "--photos", "here", "--out", "study"],
     "styles": [],
     "bench": ["s"],
 }
@@ -52,7 +56,7 @@ def test_help_explains_every_flag(verb: str, capsys: pytest.CaptureFixture[str])
         configuration(verb, "--help")
     text = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(import_module(f"allaprima.commands.{verb}").Config):
-        shown = field.name if "positional" in field.metadata else "--" + field.name.replace("_", "-")
+        shown = field.name if "positional" in field.metadata else "--" + flag_key(field.name).replace("_", "-")
         assert shown in text
     assert "None" not in text
 
@@ -70,6 +74,9 @@ def test_help_explains_every_flag(verb: str, capsys: pytest.CaptureFixture[str])
         (["train", "p.jpg", "--photos", "here", "--build", "huge"], "huge"),
         (["train", "p.jpg", "--photos", "here", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["export", "runs/p", "-o", "p.txt"], "expected .onnx"),
+        (["optimize", "a.jpg", "-o", "b.png"], "PAINTING is missing"),
+        (["optimize", "a.jpg", "p.jpg"], "--output is missing"),
+        (["evaluate", "s", "--photos", "here"], "--painting is missing"),
         (["export", "nowhere", "-o", "p.onnx"], "'nowhere' does not exist"),
     ],
 )

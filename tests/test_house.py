@@ -23,7 +23,16 @@ MAY_IMPORT = {
     "train": {"front", "models", "train"},
     "infer": {"front", "infer"},
 }
-TRAINING_LIBRARIES = {"torch", "torchvision", "accelerate", "tensorboard", "onnx", "safetensors"}
+TRAINING_LIBRARIES = {
+    "torch",
+    "torchvision",
+    "accelerate",
+    "tensorboard",
+    "onnx",
+    "safetensors",
+    "optuna",
+    "matplotlib",
+}
 
 
 def python_files(folder: str) -> list[Path]:

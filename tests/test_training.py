@@ -38,8 +38,10 @@ from allaprima.train.int8 import MAX_J_RATIO, MIN_PSNR_DB, export_int8
 SMALL = (
     "--size",
     96,
-    "--style-size",
-    128,
+    "--stroke-size",
+    0.333,
+    "--from",
+    "scratch",
     "--checkpoint-every",
     10,
     "--preview-every",
@@ -49,11 +51,6 @@ SMALL = (
     "--no-int8",
 )
 Refused = Callable[[dict[str, str]], str]
-
-
-@pytest.fixture(scope="session")
-def weights(shared: Path) -> Path:
-    return shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -171,7 +168,9 @@ def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
     assert report["photos"]["used"] == 60
     assert report["figures"]["photos"] == 2
     assert len(report["loss_network"]["sha256"]) == 64
-    assert report["figures"]["j"] == pytest.approx(report["figures"]["content"] + 10 * report["figures"]["style"])
+    k = report["configuration"]["style_weight"]
+    assert 1 < k < 30  # what --strength 1 means for this painting
+    assert report["figures"]["j"] == pytest.approx(report["figures"]["content"] + k * report["figures"]["style"])
 
 
 def test_tensorboard_shows_losses_pictures_and_hparams(unbroken: Path) -> None:
@@ -255,6 +254,15 @@ def test_a_killed_training_resumes_to_the_same_curve(
     for number in range(step + 1, step + 21):
         assert got[number] == expected[number], number
     assert (run / "starry_night.onnx").exists()
+
+
+def test_a_training_from_another_begins_where_that_one_ended(
+    unbroken: Path, words: list[object], run_cli: RunCli, tmp_path: Path
+) -> None:
+    done = run_cli(*words, "--from", unbroken, "--steps", 10, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    before, after = losses(unbroken, "loss/style"), losses(tmp_path / "run", "loss/style")
+    assert after[1] < min(list(before.values())[:5])
 
 
 def test_ctrl_c_saves_and_tells_how_to_go_on(started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:

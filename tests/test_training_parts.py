@@ -15,8 +15,21 @@ from allaprima.errors import InputError
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from allaprima.train.config import TrainConfig
 from allaprima.train.guard import ATTEMPTS, Guard
-from allaprima.train.photos import Crops, PhotoList, Stream, divide, list_photos, random_crop, resize_shorter
-from allaprima.train.schedule import learning_rate
+from allaprima.train.losses import PerceptualLoss
+from allaprima.train.photos import (
+    Crops,
+    PhotoList,
+    Stream,
+    divide,
+    list_photos,
+    middle_crop,
+    random_crop,
+    resize_shorter,
+    views,
+)
+from allaprima.train.schedule import JUDGE_EVERY, WINDOW, Schedule
+from allaprima.train.start import start_from
+from allaprima.train.strength import PHOTO_WEIGHT, style_weight
 from allaprima.train.view import moving_window
 
 
@@ -111,14 +124,106 @@ def test_crops_have_their_size_whatever_the_photo(seed: int) -> None:
     assert min(resize_shorter(photo, 50).shape[:2]) == 50
 
 
-def test_the_rate_rises_then_falls_to_zero() -> None:
-    c = config(learning_rate=1.0, warmup=0.1)
-    rates = [learning_rate(step, 100, c) for step in range(100)]
-    assert rates.index(max(rates)) in {9, 10}
-    assert max(rates) <= 1
-    assert all(a < b for a, b in pairwise(rates[:10]))
-    assert all(a > b for a, b in pairwise(rates[10:]))
-    assert rates[-1] < 1e-3
+@pytest.mark.parametrize(
+    ("height", "width", "shapes"),
+    [
+        (60, 90, (1, 3, 32, 48)),
+        (90, 60, (1, 3, 48, 32)),
+        (20, 80, (1, 3, 32, 128)),
+        (20, 81, (2, 3, 32, 128)),
+        (2000, 20, (4, 3, 128, 32)),
+    ],
+)
+def test_a_panorama_is_seen_in_parts(height: int, width: int, shapes: tuple[int, ...]) -> None:
+    painting = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert views(painting, 32).shape == shapes
+
+
+def test_the_parts_of_a_panorama_reach_from_end_to_end() -> None:
+    painting = np.zeros((10, 100, 3), np.uint8)
+    painting[:, :5], painting[:, -5:] = 255, 255
+    parts = views(painting, 10)
+    assert parts[0, :, :, :5].min() == parts[-1, :, :, -5:].min() == 1
+    assert parts[1].max() == 0
+
+
+def test_the_middle_of_a_photo() -> None:
+    photo = np.zeros((40, 80, 3), np.uint8)
+    photo[:, 20:60] = 255
+    assert torch.equal(middle_crop(photo, 40), torch.ones(1, 3, 40, 40))
+
+
+def test_the_rate_rises_stays_and_falls_to_zero() -> None:
+    schedule = Schedule.plan(config(learning_rate=1.0, warmup=0.1, decay=0.4), 100)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert all(a < b for a, b in pairwise(rates[:11]))
+    assert set(rates[10:61]) == {1.0}
+    assert all(a > b for a, b in pairwise(rates[60:]))
+    assert rates[80] == pytest.approx(0.5)
+    assert rates[-1] < 2e-3
+
+
+def test_the_rate_falls_early_once_j_does_not() -> None:
+    schedule = Schedule.plan(config(warmup=0.1, decay=0.2), 10_000)
+    step = JUDGE_EVERY * 20
+    for number in range(3 * WINDOW):  # 5 % better each time: no reason to stop
+        assert not schedule.judge(step, 2 * 0.95**number)
+        step += JUDGE_EVERY
+    answers = [schedule.judge(step + JUDGE_EVERY * number, 1.08) for number in range(2 * WINDOW)]
+    assert answers.index(True) >= WINDOW // 2
+    ended = step + JUDGE_EVERY * (2 * WINDOW - 1)
+    assert schedule.steps == ended + 2000
+    assert schedule.rate(ended + 1000) == pytest.approx(schedule.highest / 2)
+
+
+def test_j_is_looked_at_on_the_level_part_only() -> None:
+    schedule = Schedule.plan(config(warmup=0.1, decay=0.4), 1000)
+    looks = [step for step in range(1001) if schedule.wants_judgement(step)]
+    assert looks == list(range(100, 600, JUDGE_EVERY))
+
+
+class Brightness(torch.nn.Module):
+    """Stands for a loss network: one layer, the picture itself."""
+
+    def forward(self, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"pixels": picture}
+
+
+@pytest.mark.parametrize(("strength", "times"), [(0.0, 0.0), (1.0, 1.0), (2.0, 2**1.5)])
+def test_strength_weighs_the_style_by_what_an_unpainted_photo_lacks(strength: float, times: float) -> None:
+    painting = {"pixels": torch.full((1, 3, 4, 4), 0.5)}
+    loss = PerceptualLoss(
+        painting, content_layer="pixels", style_layers={"pixels": 1.0}, style_weight=0, tv_weight=0, grid_weight=0
+    )
+    photos = torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)
+    # Gram matrices: 1 and 0.25 everywhere, so the photos' relative distance is ((1 - 0.25) / 0.25)^2 = 9.
+    got = style_weight(strength, loss, Brightness(), photos)  # type: ignore[arg-type]
+    assert got == pytest.approx(PHOTO_WEIGHT * times / 9, rel=5e-3)
+
+
+def test_photos_that_are_the_painting_have_no_strength() -> None:
+    loss = PerceptualLoss(
+        {"pixels": torch.ones(1, 3, 4, 4)},
+        content_layer="pixels",
+        style_layers={"pixels": 1.0},
+        style_weight=0,
+        tv_weight=0,
+        grid_weight=0,
+    )
+    with pytest.raises(InputError, match="look like the painting already"):
+        style_weight(1.0, loss, Brightness(), torch.full((2, 3, 4, 4), 255, dtype=torch.uint8))  # type: ignore[arg-type]
+
+
+def test_a_start_of_another_network_says_so(tmp_path: Path) -> None:
+    checkpoint(1, *trained()).save(tmp_path, keep=1)
+    file = next(tmp_path.iterdir())
+    network = torch.nn.Linear(3, 2)
+    start_from(str(file), network, build="realtime")
+    assert torch.equal(network.weight, load_checkpoint(file).network["weight"])
+    with pytest.raises(InputError, match=r"--from .*safetensors: its network is another than 'realtime'"):
+        start_from(str(file), torch.nn.Linear(3, 5), build="realtime")
+    with pytest.raises(InputError, match="run or checkpoint 'nowhere' does not exist"):
+        start_from("nowhere", network, build="realtime")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +235,11 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
         ({"learning_rate": 0.0}, "--learning-rate: got 0.0"),
         ({"style_layers": {}}, "--style-layers"),
         ({"style_layers": {"relu1_1": 0.0}}, "--style-layers"),
-        ({"warmup": 1.0}, "--warmup: got 1.0"),
+        ({"warmup": 1.1}, "--warmup: got 1.1"),
+        ({"warmup": 0.7}, "--warmup and --decay: got 1.1 together"),
+        ({"strength": -1.0}, "--strength: got -1.0, expected 0 to 2"),
+        ({"strength": float("nan")}, "--strength: got nan, expected 0 to 2"),
+        ({"stroke_size": 0.0}, "--stroke-size: got 0.0"),
         ({"name": "../elsewhere"}, "--name: got '../elsewhere'"),
     ],
 )
@@ -171,9 +280,9 @@ def test_the_guard_slows_down_three_times_then_gives_up() -> None:
 
 def checkpoint(step: int, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     return Checkpoint(
-        config=config(seed=7),
+        config=config(seed=7, style_weight=10.0),
         step=step,
-        steps=100,
+        schedule=Schedule(1e-3, 100, 10.0, 40, [2.0, 1.5]),
         rate_scale=0.25,
         loss_network={"architecture": "vgg19", "sha256": "abc"},
         photos="f",
@@ -199,7 +308,7 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     saved.save(tmp_path / FOLDER, keep=3)
     loaded = load_checkpoint(tmp_path)
-    assert (loaded.config, loaded.step, loaded.steps, loaded.rate_scale) == (saved.config, 30, 100, 0.25)
+    assert (loaded.config, loaded.step, loaded.schedule, loaded.rate_scale) == (saved.config, 30, saved.schedule, 0.25)
     assert loaded.loss_network == saved.loss_network
     assert torch.equal(loaded.random, saved.random)
     other = torch.nn.Linear(3, 2)

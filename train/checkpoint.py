@@ -6,18 +6,20 @@ checkpoint's name is whole, and a full disk leaves the older ones as they were.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import replacing
 from .config import TrainConfig
+from .schedule import Schedule
+from .tensor_files import read_tensors, write_tensors
 
 FORMAT = "allaprima-checkpoint/1"
 FOLDER = "checkpoints"
@@ -29,8 +31,8 @@ class Checkpoint:
 
     config: TrainConfig
     step: int
-    steps: int
-    """Steps of the whole training."""
+    schedule: Schedule
+    """How the learning rate goes, and for how many steps."""
     rate_scale: float
     """What the guard has left of the learning rate."""
     loss_network: dict[str, Any]
@@ -53,9 +55,7 @@ class Checkpoint:
         tensors = {f"network.{k}": v for k, v in self.network.items()}
         tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.items()}
         tensors["random.torch"] = self.random
-        data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self._metadata())
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        write_tensors(path, tensors, self._metadata())
         for old in checkpoints_in(folder)[:-keep]:
             old.unlink(missing_ok=True)
         return path
@@ -78,8 +78,8 @@ class Checkpoint:
         values = {
             "config": self.config.to_json(),
             "step": self.step,
-            "steps": self.steps,
-            "scheduler": {"step": self.step, "rate_scale": self.rate_scale},
+            "schedule": asdict(self.schedule),
+            "rate_scale": self.rate_scale,
             "position": self.step * self.config.batch,  # photos drawn from the stream so far
             "loss_network": self.loss_network,
             "photos": self.photos,
@@ -95,9 +95,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     file = newest_checkpoint(path)
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a dict
+        metadata, tensors = read_tensors(file)
         if metadata.get("format") != FORMAT:
             raise InputError(
                 f"'{file}' is not a checkpoint of this program: give a run folder or one of its checkpoints"
@@ -111,11 +109,14 @@ def _unpack(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+    config = TrainConfig.from_json(json.loads(metadata["config"]))
+    if config.style_weight is None:  # a training settles it before its first step
+        raise KeyError("style_weight")
     return Checkpoint(
-        config=TrainConfig.from_json(json.loads(metadata["config"])),
+        config=config,
         step=int(json.loads(metadata["step"])),
-        steps=int(json.loads(metadata["steps"])),
-        rate_scale=float(json.loads(metadata["scheduler"])["rate_scale"]),
+        schedule=Schedule(**json.loads(metadata["schedule"])),
+        rate_scale=float(json.loads(metadata["rate_scale"])),
         loss_network=dict(json.loads(metadata["loss_network"])),
         photos=str(json.loads(metadata["photos"])),
         network=part("network."),
@@ -145,15 +146,38 @@ def newest_checkpoint(path: Path) -> Path:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's per-parameter tensors as `INDEX.KEY`."""
+    """The optimizer's per-parameter tensors as `INDEX.KEY`; numbers as float64, lists of tensors as `INDEX.KEY.N`."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value.clone() for index, entry in state.items() for key, value in entry.items()}
+    return {
+        f"{index}.{name}": value
+        for index, entry in state.items()
+        for key, held in entry.items()
+        for name, value in _flat(key, held)
+    }
+
+
+def _flat(key: str, held: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(held, Tensor):
+        yield key, held.clone()
+    elif not isinstance(held, list):
+        yield key, torch.tensor(float(held), dtype=torch.float64)
+    elif all(isinstance(value, Tensor) for value in held):  # L-BFGS's history, but not where it only scribbles
+        for number, value in enumerate(held):
+            yield f"{key}.{number}", value.clone()
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: dict[str, Tensor]) -> None:
     """Put back what `pack_optimizer` took."""
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for name, value in packed.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value.clone()
+        index, key, *number = name.split(".")
+        entry = state.setdefault(int(index), {})
+        if number:
+            entry.setdefault(key, []).append((int(number[0]), value.clone()))
+        else:
+            entry[key] = value.item() if value.dtype == torch.float64 else value.clone()
+    for entry in state.values():
+        for key, held in entry.items():
+            if isinstance(held, list):
+                entry[key] = [value for _, value in sorted(held, key=itemgetter(0))]
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

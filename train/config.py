@@ -1,25 +1,72 @@
-"""What a training can be told: one dataclass is `allaprima train`'s flags, its YAML and a checkpoint's metadata."""
+"""What a training, or the slow method, can be told: one dataclass is a verb's flags, its YAML and the metadata kept."""
 
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from ..contract import MIN_SIZE_PX
 from ..errors import InputError
 
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
 CONTENT_LAYER = "relu4_2"
-DEFAULT_STEPS = 3000
-PLACES = ("painting", "photos", "val_photos", "vgg_weights")
+DEFAULT_STEPS, SCRATCH_STEPS = 600, 3000
+"""From another run, and from nothing."""
+STYLE_PX = 384
+"""Shorter side of the painting, at which its strokes are as large as --stroke-size 1 means."""
+PLACES = ("painting", "photo", "photos", "val_photos", "output", "vgg_weights")
 """What may be given anew with --resume: the same things can lie elsewhere."""
 
 
-@dataclass(kw_only=True)
-class TrainConfig:
+@dataclass(kw_only=True, frozen=True)
+class Settings:
+    """What the settings of `train` and `optimize` have in common: they can be stored, and resumed from."""
+
+    def resumed(self, stored: Self) -> Self:
+        """The settings that something was started with, `stored`, save for where things lie on this machine."""
+        places = {name: value for name in (*PLACES, "resume") if (value := getattr(self, name, None)) is not None}
+        return replace(stored, **places)
+
+    @property
+    def ignored_by_resume(self) -> list[str]:
+        """Flags that were given beside --resume and will not be heeded."""
+        given = (f for f in fields(self) if f.name not in (*PLACES, "resume") and getattr(self, f.name) != _default(f))
+        return [f"--{_flag(f.name)}" for f in given]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint's or a style file's metadata."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The other way round; keys that are not known are left out.
+
+        Raises:
+            ValueError: a value of the wrong kind.
+        """
+        hints = typing.get_type_hints(cls)
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        for name, value in known.items():
+            if Path in _kinds(hints[name]) and value is not None:
+                known[name] = Path(str(value))
+        return cls(**known)
+
+    def _at_least(self, flag: str, least: float) -> None:
+        value = getattr(self, flag)
+        _require(value is None or value >= least, f"--{_flag(flag)}: got {value}, expected at least {least}")
+
+    def _within(self, flag: str, least: float, most: float) -> None:
+        value = getattr(self, flag)
+        _require(least <= value <= most, f"--{_flag(flag)}: got {value}, expected {least:g} to {most:g}")
+
+
+@dataclass(kw_only=True, frozen=True)
+class TrainConfig(Settings):
     """Learn a painting: one painting and a folder of photos in, a style file out.
 
     allaprima train painting.jpg --photos ~/Pictures
+    allaprima train painting.jpg --photos ~/Pictures --strength 1.5 --stroke-size 1.5 --out runs/bold
     allaprima train painting.jpg --photos ~/Pictures --build standard --steps 8000 --out runs/slow
     allaprima train --resume runs/painting
     accelerate launch -m allaprima train painting.jpg --photos ~/Pictures --batch 16
@@ -36,21 +83,26 @@ class TrainConfig:
     resume: Path | None = None
     """Go on with an interrupted run (its folder), with the settings it was started with."""
 
+    strength: float = 1.0
+    """How much of the painting, 0 to 2; 1 is an unmistakable painting of a photo that can still be read."""
+    stroke_size: float = 1.0
+    """Size of the painting's strokes; 2 is twice as large."""
+    from_: str = "scratch"
+    """What to start from: `scratch`, or a run folder or checkpoint of another painting, which makes it quicker."""
+
     build: Literal["realtime", "standard"] = "realtime"
     """`realtime` runs live on a CPU; `standard` is the reference network, slow and thorough."""
     steps: int | None = None
-    """Optimizer steps; 3000 unless --epochs is given."""
+    """Optimizer steps at most; by default 3000, from another run 600. Fewer where J stops falling earlier."""
     epochs: float | None = None
     """Instead of --steps: passes over the photos."""
     batch: int = 4
     """Photos a step, over all processes together."""
     size: int = 256
     """Side of the square crops trained on, in px."""
-    style_size: int = 384
-    """Shorter side of the painting, in px; larger means larger strokes."""
 
-    style_weight: float = 10.0
-    """k of loss = content + k * style; higher paints more, lower keeps more of the photo."""
+    style_weight: float | None = None
+    """k of loss = content + k * style, for experts; by default it follows from --strength, the painting and photos."""
     style_layers: dict[str, float] = field(default_factory=lambda: dict(STYLE_LAYERS))
     """VGG layers whose Gram matrices are the style, with their weights."""
     content_layer: str = CONTENT_LAYER
@@ -68,10 +120,14 @@ class TrainConfig:
     average_pooling: bool = False
     """Average instead of max pooling in the loss network (Gatys et al. 2016)."""
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Adam's highest rate: reached after the warm-up, then lowered to zero along a cosine."""
     warmup: float = 0.1
     """Share of the steps over which the rate rises."""
+    decay: float = 0.4
+    """Share of the steps over which it falls to zero, at the end."""
+    early_stop: bool = True
+    """Let the rate fall earlier, and end earlier, once J of photos that are not trained on no longer falls."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     flip: bool = True
@@ -111,7 +167,7 @@ class TrainConfig:
         # The name becomes a file name; a stranger's checkpoint may hold any.
         _require(self.name == Path(self.name).name, f"--name: got '{self.name}', expected a name without folders")
         _require(self.steps is None or self.epochs is None, "--steps and --epochs: give one of them, not both")
-        for flag, least in (("steps", 1), ("batch", 1), ("size", 64), ("style_size", 64), ("preview_every", 1)):
+        for flag, least in (("steps", 1), ("batch", 1), ("size", 64), ("preview_every", 1)):
             self._at_least(flag, least)
         for flag, least in (("checkpoint_every", 1), ("keep_checkpoints", 1), ("workers", 0), ("seed", 0)):
             self._at_least(flag, least)
@@ -120,28 +176,21 @@ class TrainConfig:
             _require(value is None or value > 0, f"--{_flag(flag)}: got {value}, expected more than 0")
         for flag in ("style_weight", "tv_weight", "grid_weight", "motion_weight"):
             self._at_least(flag, 0)
-        _require(0 <= self.warmup < 1, f"--warmup: got {self.warmup}, expected 0 to 1")
-        _require(bool(self.style_layers), "--style-layers: got none, expected at least one layer")
-        _require(
-            all(w >= 0 for w in self.style_layers.values()) and sum(self.style_layers.values()) > 0,
-            f"--style-layers: got {self.style_layers}, expected weights of 0 or more, not all 0",
-        )
-
-    def resumed(self, stored: "TrainConfig") -> "TrainConfig":
-        """The settings a run was started with, `stored`, save for where things lie on this machine."""
-        places = {name: value for name in PLACES if (value := getattr(self, name)) is not None}
-        return replace(stored, resume=self.resume, **places)
+        for flag, lowest, most in (("strength", 0, 2), ("stroke_size", 0.25, 4), ("warmup", 0, 1), ("decay", 0, 1)):
+            self._within(flag, lowest, most)
+        total = self.warmup + self.decay
+        _require(total <= 1, f"--warmup and --decay: got {total:g} together, expected at most 1")
+        _check_layers(self.style_layers)
 
     @property
-    def ignored_by_resume(self) -> list[str]:
-        """Flags that were given beside --resume and will not be heeded."""
-        default = TrainConfig(resume=self.resume)
-        names = (f.name for f in fields(self) if f.name not in PLACES)
-        return [f"--{_flag(name)}" for name in names if getattr(self, name) != getattr(default, name)]
+    def style_px(self) -> int:
+        """Shorter side of the painting, in px."""
+        return round(STYLE_PX * self.stroke_size)
 
-    def _at_least(self, flag: str, least: float) -> None:
-        value = getattr(self, flag)
-        _require(value is None or value >= least, f"--{_flag(flag)}: got {value}, expected at least {least}")
+    @property
+    def default_steps(self) -> int:
+        """Steps where neither --steps nor --epochs is given."""
+        return SCRATCH_STEPS if self.from_ == "scratch" or self.build != "realtime" else DEFAULT_STEPS
 
     @property
     def style_name(self) -> str:
@@ -153,23 +202,99 @@ class TrainConfig:
         """VGG layers that the losses look at."""
         return (*self.style_layers, self.content_layer)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint's or a style file's metadata."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
-        """The other way round; keys that are not known are left out.
+@dataclass(kw_only=True, frozen=True)
+class OptimizeConfig(Settings):
+    """Paint one photo by the slow, exact method: no network, the picture itself is optimised (Gatys et al. 2016).
 
-        Raises:
-            ValueError: a value of the wrong kind.
-        """
-        hints = typing.get_type_hints(cls)
-        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
-        for name, value in known.items():
-            if Path in _kinds(hints[name]) and value is not None:
-                known[name] = Path(str(value))
-        return cls(**known)
+    allaprima optimize me.jpg painting.jpg -o painted.png
+    allaprima optimize me.jpg painting.jpg -o painted.png --size 1024 --style-weight 30 --show-every 10
+    allaprima optimize --resume painted.png.safetensors
+    """
+
+    photo: Path | None = field(default=None, metadata={"positional": "?"})
+    """The photo: JPEG, PNG or WebP."""
+    painting: Path | None = field(default=None, metadata={"positional": "?"})
+    """The painting, likewise."""
+    output: Path | None = None
+    """The picture to write (.png, .jpg or .webp)."""
+    resume: Path | None = None
+    """Go on with what Ctrl-C stopped (the .safetensors file beside the picture), with the settings it was started
+    with."""
+
+    size: int | None = None
+    """Longer side of the picture in px; the photo is scaled to it, up or down. Default: 512, or the photo's own side
+    where that is less."""
+    scales: int | None = None
+    """Sizes to paint at, one after the other, each 1.6 times the one before; by default as many as bring the first
+    one's shorter side near 256 px."""
+    steps: int = 200
+    """Steps of the optimizer at each of these sizes."""
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """`lbfgs` gets farther in a step; `adam` takes less memory, and more steps."""
+    init: Literal["photo", "noise"] = "photo"
+    """What the picture is at first."""
+    keep_colours: bool = False
+    """Keep the colours of the photo: only light and dark come from the painting."""
+    show_every: int = 0
+    """Write the picture as it stands every so many steps, for a viewer to watch; 0: only at the end."""
+    seed: int = 0
+    """Of the noise to begin with. Same seed, same machine: same picture."""
+
+    strength: float = 1.0
+    """How much of the painting, 0 to 2."""
+    style_weight: float | None = None
+    """k of loss = content + k * style, for experts; by default it follows from --strength."""
+    style_size: int | None = None
+    """Shorter side of the painting in px; larger means larger strokes. Default: the picture's own shorter side. At
+    the smaller sizes the painting is smaller in proportion."""
+    style_layers: dict[str, float] = field(default_factory=lambda: dict(STYLE_LAYERS))
+    """VGG layers whose Gram matrices are the style, with their weights."""
+    content_layer: str = CONTENT_LAYER
+    """VGG layer whose activations are the content."""
+    tv_weight: float = TrainConfig.tv_weight
+    """Weight of the total variation; higher is smoother."""
+    vgg: Literal["vgg19", "vgg16"] = TrainConfig.vgg
+    """The loss network."""
+    vgg_weights: Path | None = None
+    """File with torchvision's weights for it (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download."""
+    average_pooling: bool = True
+    """Average instead of max pooling in the loss network, as Gatys et al. do."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the flag."""
+        if self.resume is None:
+            _require(self.photo is not None, "PHOTO is missing: give the photo to paint")
+            _require(self.painting is not None, "PAINTING is missing: give the picture to paint like")
+            _require(self.output is not None, "--output is missing: give the picture to write (-o painted.png)")
+        for flag, least in (("size", MIN_SIZE_PX), ("style_size", MIN_SIZE_PX), ("scales", 1), ("steps", 1)):
+            self._at_least(flag, least)
+        for flag in ("show_every", "seed", "style_weight", "tv_weight"):
+            self._at_least(flag, 0)
+        self._within("strength", 0, 2)
+        _check_layers(self.style_layers)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """VGG layers that the losses look at."""
+        return (*self.style_layers, self.content_layer)
+
+
+def _check_layers(style_layers: dict[str, float]) -> None:
+    _require(bool(style_layers), "--style-layers: got none, expected at least one layer")
+    _require(
+        all(w >= 0 for w in style_layers.values()) and sum(style_layers.values()) > 0,
+        f"--style-layers: got {style_layers}, expected weights of 0 or more, not all 0",
+    )
+
+
+def _default(field: "Field[Any]") -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def smallest_photo_px(crop_px: int) -> int:
+    """Shorter side below which a photo is not trained on: blown up to more than twice its size, it is a blur."""
+    return crop_px // 2
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
@@ -177,7 +302,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 
 def _flag(field_name: str) -> str:
-    return field_name.replace("_", "-")
+    return field_name.rstrip("_").replace("_", "-")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,8 +1,26 @@
 """What the device at hand can do."""
 
+from pathlib import Path
 from typing import Literal
 
 import torch
+
+
+def best_device() -> torch.device:
+    """The accelerator at hand, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that may still be used there; None where nobody tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    return next((1024 * n for n in kilobytes), None)
 
 
 def precision(wanted: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "no"]:

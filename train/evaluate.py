@@ -14,7 +14,7 @@ from ..models.vgg import VGGFeatures
 from ..pictures import Frame, read_picture
 from .config import CONTENT_LAYER, STYLE_LAYERS
 from .losses import gram_matrix, relative_distance
-from .photos import resize_shorter, to_tensor
+from .photos import resize_shorter, to_frame, to_tensor, views
 
 YARDSTICK_PX = 384
 """Shorter side of photos and painting."""
@@ -31,7 +31,18 @@ class Figures:
     photos: int
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Distances:
+    """How far one painting is from its photo and from the painting it is to look like."""
+
+    content: float
+    style: float
+
+    def j(self, style_weight: float) -> float:
+        """content + style_weight * style."""
+        return self.content + style_weight * self.style
+
+
 def evaluate(
     paint: Callable[[Tensor], Tensor],
     vgg: VGGFeatures,
@@ -50,26 +61,34 @@ def evaluate(
         style_weight: k of J = content + k * style.
         shorter_px: shorter side at which photos are painted.
     """
+    found = distances(paint, vgg, painting, photos, shorter_px=shorter_px)
+    mean = Distances(float(np.mean([d.content for d in found])), float(np.mean([d.style for d in found])))
+    return Figures(mean.content, mean.style, mean.j(style_weight), len(photos))
+
+
+@torch.inference_mode()
+def distances(
+    paint: Callable[[Tensor], Tensor], vgg: VGGFeatures, painting: Frame, photos: Sequence[Frame], *, shorter_px: int
+) -> list[Distances]:
+    """The same for each photo by itself."""
     device = vgg.mean.device
-    target = vgg(to_tensor(resize_shorter(painting, YARDSTICK_PX)).to(device))
-    grams = {layer: gram_matrix(target[layer]) for layer in STYLE_LAYERS}
-    content, style = [], []
+    target = vgg(views(painting, YARDSTICK_PX).to(device))
+    grams = {layer: gram_matrix(target[layer]).mean(0, keepdim=True) for layer in STYLE_LAYERS}
+    found = []
     for photo in photos:
         x = to_tensor(resize_shorter(photo, shorter_px)).to(device)
         wanted, got = vgg(x), vgg(paint(x).clamp(0, 1))
-        content.append(relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).item())
-        distances = [relative_distance(gram_matrix(got[layer]), grams[layer]).item() for layer in STYLE_LAYERS]
-        style.append(float(np.mean(distances)))
-    mean_content, mean_style = float(np.mean(content)), float(np.mean(style))
-    return Figures(mean_content, mean_style, mean_content + style_weight * mean_style, len(photos))
+        content = relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).item()
+        style = [relative_distance(gram_matrix(got[layer]), grams[layer]).item() for layer in STYLE_LAYERS]
+        found.append(Distances(content, float(np.mean(style))))
+    return found
 
 
 @torch.inference_mode()
 def stylize(network: nn.Module, photo: Frame) -> Frame:
     """(H, W, 3) uint8 RGB -> the same, painted."""
     device = next(network.parameters()).device
-    painted = network(to_tensor(photo).to(device)).clamp(0, 1) * 255
-    return painted[0].permute(1, 2, 0).round().to(torch.uint8).cpu().numpy()  # type: ignore[no-any-return]
+    return to_frame(network(to_tensor(photo).to(device)))
 
 
 def preview(network: nn.Module, painting: Frame, photos: Sequence[Frame], *, height_px: int = 256) -> Frame:

@@ -38,7 +38,7 @@ class Guard:
         if self.rollbacks > ATTEMPTS:
             raise InputError(
                 f"training gave up: {trouble}, also after {ATTEMPTS} rollbacks: "
-                "try a lower --learning-rate or --style-weight, or --precision fp32"
+                "try a lower --learning-rate or --strength, or --precision fp32"
             )
         self.rate_scale *= SLOW_DOWN
         return f"{trouble}: back to the last good step, learning rate now {self.rate_scale:g} of the planned"

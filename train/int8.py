@@ -24,7 +24,7 @@ from ..models.vgg import load_vgg
 from ..pictures import Frame, read_picture
 from .config import TrainConfig
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
-from .photos import list_photos, to_tensor
+from .photos import list_photos, to_frame, to_tensor
 
 MIN_PSNR_DB = 32.0
 """Mean over photos, against fp32: below, an eye begins to see the difference on flat parts."""
@@ -101,16 +101,17 @@ def _divide(folder: Path) -> tuple[list[Frame], list[Frame]]:
 def compare(network: ImageTransformer, painter: Painter, config: TrainConfig, photos: Sequence[Frame]) -> Int8Check:
     """The painter's difference from the network, in dB and in J."""
     assert config.painting is not None
+    assert config.style_weight is not None
     vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=config.vgg, weights=config.vgg_weights)
-    painting = read_picture(config.painting, what="painting")
+    painting, k = read_picture(config.painting, what="painting"), config.style_weight
     network = network.eval()
 
     def j(paint: Callable[[Tensor], Tensor]) -> Figures:
-        return evaluate(paint, vgg, painting, photos, style_weight=config.style_weight, shorter_px=PHOTO_PX)
+        return evaluate(paint, vgg, painting, photos, style_weight=k, shorter_px=PHOTO_PX)
 
-    ratio = j(lambda x: to_tensor(painter(_to_frame(x)))).j / j(network).j
+    ratio = j(lambda x: to_tensor(painter(to_frame(x)))).j / j(network).j
     with torch.inference_mode():
-        psnr = [psnr_db(painter(photo), _to_frame(network(to_tensor(photo)))) for photo in photos]
+        psnr = [psnr_db(painter(photo), to_frame(network(to_tensor(photo)))) for photo in photos]
     return Int8Check(float(np.mean(psnr)), ratio)
 
 
@@ -120,7 +121,7 @@ def worst_layer(quantised: QuantisedNetwork, photos: Sequence[Frame]) -> str:
 
     def quality(name: str) -> float:
         pairs = ((quantised.paint(x, only=name), quantised.paint(x, only="")) for x in map(to_tensor, photos[:2]))
-        return float(np.mean([psnr_db(_to_frame(a), _to_frame(b)) for a, b in pairs]))
+        return float(np.mean([psnr_db(to_frame(a), to_frame(b)) for a, b in pairs]))
 
     return min(quantised.ranges, key=quality)
 
@@ -142,8 +143,3 @@ def psnr_db(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> floa
     """Peak signal-to-noise ratio of two uint8 pictures; 99 for the same."""
     error = float(np.mean((first.astype(np.float64) - second) ** 2))
     return 10 * float(np.log10(255**2 / error)) if error else 99.0
-
-
-def _to_frame(picture: Tensor) -> Frame:
-    pixels = (picture[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())

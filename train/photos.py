@@ -13,14 +13,16 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
-from ..pictures import Frame, find_pictures, picture_size, read_picture
+from ..pictures import Frame, find_pictures, read_header, read_picture
 
 ZOOM = 1.5  # a photo's shorter side is scaled to between 1 and ZOOM times the crop
+LONGEST = 4  # times the shorter side: what is longer would take too much memory at once
+MOST_VIEWS = 4
 HELD_OUT = 8  # photos kept for validation where none are given, out of at least HELD_OUT_FROM
 HELD_OUT_FROM = 40
 
@@ -87,7 +89,7 @@ def divide(photos: PhotoList) -> tuple[PhotoList, list[Path]]:
 
 def _why_not(path: Path, shorter_px: int) -> str | None:
     try:
-        width, height = picture_size(path)
+        _, width, height = read_header(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return "unreadable"
     return None if min(width, height) >= shorter_px else f"tiny ({width}x{height} px, needs {shorter_px})"
@@ -163,13 +165,42 @@ def random_crop(photo: Frame, size_px: int, random: np.random.Generator, *, flip
 
 
 def resize_shorter(picture: Frame, shorter_px: int) -> Frame:
-    """(H, W, 3) uint8 -> the same picture with its shorter side `shorter_px`, the longer one at most 4 times that."""
+    """(H, W, 3) uint8 -> the same with its shorter side `shorter_px`, the longer one at most `LONGEST` times that."""
     height, width = picture.shape[:2]
     scale = shorter_px / min(height, width)
-    size = (min(round(width * scale), 4 * shorter_px), min(round(height * scale), 4 * shorter_px))
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return resize(
+        picture, min(round(height * scale), LONGEST * shorter_px), min(round(width * scale), LONGEST * shorter_px)
+    )
+
+
+def resize(picture: Frame, height: int, width: int) -> Frame:
+    """(H, W, 3) uint8 -> (height, width, 3)."""
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def views(painting: Frame, shorter_px: int) -> Tensor:
+    """(H, W, 3) uint8 -> (B, 3, h, w) in 0..1, shorter side `shorter_px`; of a panorama, parts of it."""
+    across = painting.shape[1] >= painting.shape[0]
+    wide = painting if across else painting.swapaxes(0, 1)
+    height, width = wide.shape[:2]
+    part = min(width, LONGEST * height)
+    count = min(MOST_VIEWS, -(-width // part))
+    cuts = [wide[:, left : left + part] for left in np.linspace(0, width - part, count).astype(int)]
+    return torch.cat([to_tensor(resize_shorter(cut if across else cut.swapaxes(0, 1), shorter_px)) for cut in cuts])
+
+
+def middle_crop(photo: Frame, size_px: int) -> Tensor:
+    """(H, W, 3) uint8 -> the largest square in its middle as (1, 3, size, size) in 0..1."""
+    square = ImageOps.fit(Image.fromarray(photo), (size_px, size_px), Image.Resampling.LANCZOS)
+    return to_tensor(np.array(square))
 
 
 def to_tensor(picture: Frame) -> Tensor:
     """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32 in 0..1."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def to_frame(picture: Tensor) -> Frame:
+    """(1, 3, H, W) RGB in 0..1, what lies outside is clamped -> (H, W, 3) uint8 RGB."""
+    pixels = (picture.detach()[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -82,6 +82,12 @@ class RunFolder:
             self._events.add_scalar("learning_rate", rate, step)
             self._events.add_scalar("images_per_second", images_per_second, step)
 
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One figure."""
+        if self._events is not None:
+            with writing(self.path):
+                self._events.add_scalar(name, value, step)
+
     def flush(self) -> None:
         """Bring the events to disk: a checkpoint must not be newer than the curve that leads to it."""
         if self._events is not None:

@@ -9,7 +9,7 @@ The loop never prints and never exits; it yields its progress, and `allaprima tr
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -25,16 +25,18 @@ from ..models.transformer import ImageTransformer, build
 from ..models.vgg import load_vgg
 from ..pictures import read_picture
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
-from .config import DEFAULT_STEPS, TrainConfig
+from .config import TrainConfig, smallest_photo_px
 from .device import precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
 from .guard import Guard
-from .losses import MotionLoss, PerceptualLoss
-from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, resize_shorter, to_tensor
+from .objective import Objective
+from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, middle_crop
 from .run_folder import RunFolder
-from .schedule import learning_rate
-from .view import ClampWithGradient, moving_window
+from .schedule import Schedule
+from .start import start_from
+from .strength import PHOTOS
 
+FLAT = 2.0  # standard deviation in grey levels of a painting with nothing on it but a scanner's noise
 LOG_EVERY = 10  # steps between two looks at the losses: each look waits for the device
 
 
@@ -87,8 +89,11 @@ class Trainer:
         assert config.painting is not None
         assert config.photos is not None
         self.painting = read_picture(config.painting, what="painting")
+        if self.painting.std(axis=(0, 1)).max() < FLAT:
+            raise InputError(f"painting '{config.painting}' is one flat colour: there is nothing to learn from it")
         self.photos, held_out = _photos(config, config.photos)
-        self.steps = checkpoint.steps if checkpoint else _steps(config, len(self.photos.paths))
+        planned = Schedule.plan(config, _steps(config, len(self.photos.paths)))
+        self.schedule = checkpoint.schedule if checkpoint else planned
 
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(
@@ -106,9 +111,12 @@ class Trainer:
         if checkpoint and checkpoint.loss_network != self.loss_network:
             raise InputError(f"the {config.vgg} weights are not those of this run: give the same --vgg-weights")
         self.vgg = vgg.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self.loss = self._make_loss().to(self.device)
-        self.motion = MotionLoss()
-        network = (network or build(config.build)).to(self.device).to(memory_format=torch.channels_last)
+        self.objective = Objective(config, self.vgg, self.painting, self.typical_photos())
+        self.config = replace(config, style_weight=self.objective.k)
+        if network is None:
+            network = build(config.build)
+            start_from(config.from_, network, build=config.build)
+        network = network.to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
             checkpoint.fill(network)
             torch.set_rng_state(checkpoint.random)
@@ -119,6 +127,7 @@ class Trainer:
         self.step = checkpoint.step if checkpoint else 0
         self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
         self.val_photos = read_photos(held_out) if self.is_main else []
+        self._unseen = [middle_crop(photo, config.size).to(self.device) for photo in self.val_photos]
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
         self._stop = False
         self._unreadable: set[int] = set()
@@ -145,6 +154,11 @@ class Trainer:
         """The network without what Accelerate wraps around it, in fp32."""
         return cast(ImageTransformer, self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False))
 
+    @property
+    def steps(self) -> int:
+        """Of the whole training, as planned now."""
+        return self.schedule.steps
+
     def stop(self) -> None:
         """Ask the loop to save and end after the step it is in (what Ctrl-C does)."""
         self._stop = True
@@ -155,14 +169,14 @@ class Trainer:
         good = newest = self.snapshot()  # a snapshot is good once the steps that follow it went well
         while self.step < self.steps and not self._stop:
             log: list[dict[str, Tensor]] = []
-            for batch in self._loader():
+            for batch in self.batches():
                 self._unreadable.update(batch["unreadable"].tolist())
-                log.append(self._train_step(batch["photo"]))
+                log.append(self.train_step(batch["photo"]))
                 self.step += 1
                 if len(log) < LOG_EVERY and self.step < self.steps and not self._due() and not self._stop_now():
                     continue
                 values = self._gather(log)
-                if trouble := self.guard.trouble(values, warming_up=self.step < 2 * self._warmup_steps + LOG_EVERY):
+                if trouble := self.guard.trouble(values, warming_up=self.step < 2 * self.schedule.warmup + LOG_EVERY):
                     note = f"step {self.step}: {self.guard.slow_down(trouble)}"
                     self.restore(good)
                     newest = good
@@ -170,11 +184,14 @@ class Trainer:
                     yield self._progress(values[-1], clock, note)
                     break  # the stream starts anew at the step gone back to
                 self._write_log(values, clock.lap(len(values) * self.config.batch))
+                note = self._judge()
                 good, newest, log = newest, self.snapshot(), []
                 self._periodic()
-                yield self._progress(values[-1], clock)
+                yield self._progress(values[-1], clock, note)
                 if self._agree(self._stop):
                     self._stop = True
+                    break
+                if self.step >= self.steps:
                     break
         self.result.seconds += time.perf_counter() - started
         self.result.rollbacks = self.guard.rollbacks
@@ -205,7 +222,7 @@ class Trainer:
         c = self.config
         vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=c.vgg, weights=c.vgg_weights)
         return evaluate(
-            self.bare_network, vgg.to(self.device), self.painting, self.val_photos, style_weight=c.style_weight
+            self.bare_network, vgg.to(self.device), self.painting, self.val_photos, style_weight=self.objective.k
         )
 
     def snapshot(self) -> Checkpoint:
@@ -214,7 +231,7 @@ class Trainer:
         return Checkpoint(
             config=self.config,
             step=self.step,
-            steps=self.steps,
+            schedule=replace(self.schedule, judged=[*self.schedule.judged]),
             rate_scale=self.guard.rate_scale,
             loss_network=self.loss_network,
             photos=self.photos.fingerprint,
@@ -228,7 +245,7 @@ class Trainer:
         self.bare_network.load_state_dict(snapshot.network)
         unpack_optimizer(self.optimizer, snapshot.optimizer)
         torch.set_rng_state(snapshot.random)
-        self.step = snapshot.step
+        self.step, self.schedule = snapshot.step, snapshot.schedule
 
     def save(self) -> None:
         """Write a checkpoint; in one process only."""
@@ -236,17 +253,9 @@ class Trainer:
             self.folder.flush()
             self.snapshot().save(self.folder.path / FOLDER, keep=self.config.keep_checkpoints)
 
-    def _train_step(self, photo: Tensor) -> dict[str, Tensor]:
-        photo = photo.to(memory_format=torch.channels_last).float() / 255
-        picture = ClampWithGradient.apply(self.network(photo).float())
-        photo, picture = moving_window(self.step, self.config.seed, photo, picture)
-        weight = self.config.motion_weight
-        motion = self.motion(picture, self.network(photo)) if weight else picture.new_zeros(())
-        with torch.no_grad():  # the photo's features are a target: no graph, no gradient
-            wanted = self.vgg(photo)
-        parts = self.loss(picture, self.vgg(picture), wanted)
-        parts["motion"], parts["total"] = motion, parts["total"] + weight * motion
-        parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
+    def train_step(self, photo: Tensor) -> dict[str, Tensor]:
+        """One optimizer step on (B, 3, S, S) uint8 RGB; the losses by name, as scalars on the device."""
+        parts = self.objective.losses(self.network, photo, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -257,9 +266,10 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         """The learning rate of the step numbered `step`, from 0."""
-        return learning_rate(step, self.steps, self.config) * self.guard.rate_scale
+        return self.schedule.rate(step) * self.guard.rate_scale
 
-    def _loader(self) -> Any:
+    def batches(self) -> Any:
+        """What is left of the stream: `Sample`s with a leading batch dimension, on the device."""
         paths, c = self.photos.paths, self.config
         stream = Stream(len(paths), batch=c.batch, start=self.step, stop=self.steps, seed=c.seed)
         crops = Crops(paths, size_px=c.size, flip=c.flip, seed=c.seed)
@@ -272,19 +282,27 @@ class Trainer:
         )
         return self.accelerator.prepare(loader)
 
-    def _make_loss(self) -> PerceptualLoss:
-        c = self.config
-        painting = to_tensor(resize_shorter(self.painting, c.style_size)).to(self.device)
-        with torch.no_grad():
-            activations = self.vgg(painting.to(memory_format=torch.channels_last))
-        return PerceptualLoss(
-            activations,
-            content_layer=c.content_layer,
-            style_layers=c.style_layers,
-            style_weight=c.style_weight,
-            tv_weight=c.tv_weight,
-            grid_weight=c.grid_weight,
-        )
+    def typical_photos(self) -> Tensor:
+        """A few crops, evenly spread over the photos: (B, 3, S, S) uint8."""
+        count = len(self.photos.paths)
+        crops = Crops(self.photos.paths, size_px=self.config.size, flip=False, seed=self.config.seed)
+        return torch.stack([crops[i * count // PHOTOS, i]["photo"] for i in range(PHOTOS)])
+
+    def _judge(self) -> str:
+        """J of the photos held out, as often as the schedule wants it; the words for it where training ends early."""
+        if not (self.config.early_stop and self.schedule.wants_judgement(self.step)):
+            return ""
+        j = torch.zeros((), device=self.device)
+        if self.is_main:
+            js = [self.objective.j(self.network, photo) for photo in self._unseen]
+            j += sum(js) / len(js) if js else float("nan")
+            self.folder.scalar("val/J", j.item(), self.step)
+        j = self.accelerator.reduce(j, reduction="sum")
+        if not self.schedule.judge(self.step, j.item()):
+            return ""
+        note = f"step {self.step}: J of unseen photos no longer falls, ending at step {self.steps}"
+        self.result.notes.append(note)
+        return note
 
     @property
     def precision(self) -> str:
@@ -294,10 +312,6 @@ class Trainer:
     @property
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
-
-    @property
-    def _warmup_steps(self) -> int:
-        return round(self.config.warmup * self.steps)
 
     def _check_batch(self) -> None:
         if self.config.batch % self.accelerator.num_processes:
@@ -366,12 +380,12 @@ def _run_path(config: TrainConfig) -> Path:
 def _steps(config: TrainConfig, photos: int) -> int:
     if config.epochs is not None:
         return max(1, round(config.epochs * photos / config.batch))
-    return config.steps or DEFAULT_STEPS
+    return config.steps or config.default_steps
 
 
 def _photos(config: TrainConfig, folder: Path) -> tuple[PhotoList, list[Path]]:
     """Photos to train on and photos to validate on."""
-    smallest_px = config.size // 2
+    smallest_px = smallest_photo_px(config.size)
     photos = list_photos(folder, shorter_px=smallest_px)
     if config.val_photos is None:
         return divide(photos)

@@ -1,0 +1,116 @@
+"""The styles that ship: trained, exported, and shown in one picture.
+
+scripts/gallery train PAINTINGS --photos DIR --val-photos DIR --out RUNS    # goes on where it was stopped
+scripts/gallery ship RUNS --photos-note "..."       # allaprima/styles: style file, thumbnail and card of each
+scripts/gallery draw docs/gallery.jpg               # what they make of one frame of the demo clip
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from allaprima.cli import main as allaprima
+from allaprima.commands.styles import contact_sheet
+from allaprima.gallery import shipped_styles
+from allaprima.pictures import write_picture
+from allaprima.terminal import console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A painting that is worth a style, and how it is trained."""
+
+    title: str
+    artist: str
+    year: str
+    licence: str = "public domain"
+    flags: tuple[str, ...] = ()
+
+
+GALLERY = {
+    "starry_night": Piece(title="The Starry Night", artist="Vincent van Gogh", year="1889"),
+    "great_wave": Piece(title="The Great Wave off Kanagawa", artist="Katsushika Hokusai", year="c. 1831"),
+    "udnie": Piece(title="Udnie", artist="Francis Picabia", year="1913"),
+    "composition_vii": Piece(title="Composition VII", artist="Wassily Kandinsky", year="1913"),
+    "edtaonisl": Piece(title="Edtaonisl", artist="Francis Picabia", year="1913"),
+    "delaunay_portrait": Piece(title="Portrait", artist="Robert Delaunay", year="1906"),
+    "mondrian_cubist": Piece(title="Cubist composition", artist="Piet Mondrian", year="c. 1913"),
+    "skeleton_spectre": Piece(
+        title="Takiyasha the Witch and the Skeleton Spectre", artist="Utagawa Kuniyoshi", year="c. 1844"
+    ),
+    "macke_flower_box": Piece(title="Flower box", artist="August Macke", year=""),
+    "cafe_terrace": Piece(title="Café Terrace at Night", artist="Vincent van Gogh", year="1888"),
+    "the_scream": Piece(title="The Scream", artist="Edvard Munch", year="1893"),
+    "water_lilies": Piece(title="Water Lilies", artist="Claude Monet", year="1919"),
+    "stained_glass_synth": Piece(title="Stained glass", artist="made by a program", year="", licence="CC0"),
+    "mosaic_synth": Piece(title="Mosaic", artist="made by a program", year="", licence="CC0"),
+}
+
+
+def main() -> int:
+    """Run one verb; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    training = verbs.add_parser("train", help="train what is not trained yet")
+    training.add_argument("paintings", type=Path, help="folder with a NAME.jpg for each")
+    training.add_argument("--photos", required=True)
+    training.add_argument("--val-photos", required=True)
+    training.add_argument("--out", type=Path, required=True)
+    training.add_argument("--only", nargs="+", choices=GALLERY, default=list(GALLERY))
+    training.set_defaults(run=train)
+    shipping = verbs.add_parser("ship", help="export what is trained, with thumbnails and cards")
+    shipping.add_argument("runs", type=Path)
+    shipping.add_argument("--photos-note", required=True, help="what they were trained on, in words")
+    shipping.add_argument("--only", nargs="+", choices=GALLERY, default=list(GALLERY))
+    shipping.set_defaults(run=ship)
+    drawing = verbs.add_parser("draw", help="all that ship, in one picture")
+    drawing.add_argument("picture", type=Path)
+    drawing.set_defaults(run=draw)
+    options, rest = parser.parse_known_args()
+    options.rest = rest  # flags of `allaprima train`
+    return int(options.run(options) or 0)
+
+
+def train(options: argparse.Namespace) -> int:
+    """One after the other, as a user would."""
+    for name in options.only:
+        piece, run = GALLERY[name], options.out / name
+        if (run / "report.json").exists():
+            continue
+        words = (
+            ["--resume", str(run)]
+            if (run / "checkpoints").is_dir()
+            else [
+                str(options.paintings / f"{name}.jpg"),
+                *("--photos", options.photos, "--val-photos", options.val_photos, "--out", str(run)),
+                *(word for key in ("title", "artist", "year", "licence") for word in (f"--{key}", getattr(piece, key))),
+                *piece.flags,
+                *options.rest,
+            ]
+        )
+        if code := allaprima(["train", *words]):
+            return code
+    return 0
+
+
+def ship(options: argparse.Namespace) -> int:
+    """Those that are trained."""
+    from ship_style import ship_style
+
+    for name in options.only:
+        if (options.runs / name / "report.json").exists() and (
+            code := ship_style(options.runs / name, options.photos_note)
+        ):
+            return code
+    return 0
+
+
+def draw(options: argparse.Namespace) -> None:
+    """The thumbnails with their names, as `allaprima styles --contact-sheet` has them."""
+    write_picture(options.picture, contact_sheet(shipped_styles()), quality=88)
+    console.print(f"{options.picture}: {len(shipped_styles())} styles")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
