@@ -16,7 +16,7 @@ from allaprima import load
 from allaprima.pictures import Frame, read_picture, write_picture
 
 HEIGHT_PX = 480
-DEMO_FRAME = 60
+DEMO_FRAME = 24
 
 
 def main() -> None:

@@ -54,7 +54,9 @@ def model_card(card: StyleCard, photos: str) -> str:
     loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
     figures = card.figures
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
-    flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate"))
+    flags = " ".join(
+        f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate")
+    )
     return f"""# {card.name}
 
 | | |
