@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_networks import gflop, time_styles
+from make_demo_clip import frame_at
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from yardstick import add_arguments, read_yardstick
 
 from allaprima.contract import StyleCard
@@ -43,6 +44,8 @@ from allaprima.train.config import TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.run_folder import read_figures
 from allaprima.train.trainer import Trainer
+
+SHOWN_FRAMES = (24, 100, 180)
 
 
 @dataclass(frozen=True)
@@ -80,19 +83,6 @@ def normed_blocks() -> ImageTransformer:
     return network
 
 
-class _NoSkip(RealtimeCore):
-    def forward(self, frame: Tensor) -> Tensor:
-        return self.end(self.up(self.body(self.down(self.stem(frame)))))  # type: ignore[no-any-return]
-
-
-def without_skip() -> ImageTransformer:
-    """`realtime` without the connection at a quarter of the resolution."""
-    network = realtime()
-    core = network.core
-    network.core = _NoSkip(**{name: getattr(core, name) for name in ("stem", "down", "body", "up", "end")})
-    return network
-
-
 def in_cells(size: int, channels: int, blocks: int, *, smooth_end: bool) -> ImageTransformer:
     """Space to depth by `size`, blocks with two norms, and back: at once, or by way of half the resolution."""
 
@@ -114,7 +104,6 @@ VARIANTS = {
     "standard": Variant("the reference network", standard, motion_weight=0.0),
     "realtime": Variant("what ships", realtime),
     "no-motion": Variant("the same, trained without the motion term", realtime, motion_weight=0.0),
-    "no-skip": Variant("without the connection at a quarter of the resolution", without_skip),
     "all-norms": Variant("instance norm behind every convolution", normed_everywhere),
     "block-norms": Variant("instance norm once in each block as well", normed_blocks),
     "narrow": Variant("64 channels, 8 at the end", lambda: realtime(wide=64, half=8)),
@@ -218,7 +207,7 @@ def write_table(arguments: argparse.Namespace) -> None:
         js[name] = figures.j
     picture, plot = (arguments.page.with_suffix(suffix) for suffix in (".jpg", ".svg"))
     _plot(js, times, plot)
-    _draw(networks, yardstick.photos, picture)
+    _draw(networks, picture)
     report = json.loads((arguments.runs / names[0] / "report.json").read_text())
     config = load_checkpoint(arguments.runs / names[0]).config
     assert config.painting is not None
@@ -252,7 +241,8 @@ def _plot(js: dict[str, float], times: dict[tuple[str, str], float], path: Path)
     for (name, precision), seconds in times.items():
         if not precision:
             axes.axvline(1 / seconds, color="grey", linestyle=":")
-            axes.text(1 / seconds, axes.get_ylim()[1], name, rotation=90, va="top", ha="right", color="grey")
+            top = axes.get_xaxis_transform()  # 1 is the upper edge, whatever J there is
+            axes.text(1 / seconds, 1, name, rotation=90, va="top", ha="right", color="grey", transform=top)
             continue
         axes.scatter(
             1 / seconds,
@@ -268,9 +258,9 @@ def _plot(js: dict[str, float], times: dict[tuple[str, str], float], path: Path)
     figure.savefig(path, metadata={"Date": None})
 
 
-def _draw(networks: dict[str, ImageTransformer], photos: Sequence[Frame], path: Path) -> None:
-    """Photos in the first row, then a row a variant."""
-    shown = [photo[:288, :384] for photo in photos[:3]]
+def _draw(networks: dict[str, ImageTransformer], path: Path) -> None:
+    """Frames of the demo clip, which may be passed on, in the first row, then a row a variant."""
+    shown = [np.array(Image.fromarray(frame_at(number)).resize((384, 288))) for number in SHOWN_FRAMES]
     rows = [np.concatenate(shown, 1)]
     rows += [np.concatenate([stylize(network, photo) for photo in shown], 1) for network in networks.values()]
     Image.fromarray(np.concatenate(rows)).save(path, quality=85)
@@ -290,7 +280,7 @@ better; motion is the error along true motion over the photo's own. Times: whole
 
 ![speed against J]({plot})
 
-Rows of the picture: the photos, then the variants in the table's order.
+Rows of the picture: frames of the demo clip, then the variants in the table's order.
 
 ![rows of paintings]({picture})
 """
