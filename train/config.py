@@ -88,7 +88,7 @@ class TrainConfig(Settings):
     stroke_size: float = 1.0
     """Size of the painting's strokes; 2 is twice as large."""
     from_: str = "scratch"
-    """What to start from: `scratch`, or a run folder or checkpoint of another painting, which makes it quicker."""
+    """What to start from: `scratch`, or a run folder or checkpoint, perhaps of another painting."""
 
     build: Literal["realtime", "standard"] = "realtime"
     """`realtime` runs live on a CPU; `standard` is the reference network, slow and thorough."""
