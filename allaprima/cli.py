@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import InputError, describe_missing_library
+from .flags import flag_key, flag_name
 
 VERBS = {
     "train": "learn a painting: photos and one painting in, a style file out",
@@ -131,7 +132,7 @@ def _add_fields(parser: Any, config_class: type) -> None:
     for field in dataclasses.fields(config_class):
         default, required = _default(field)
         kind, text = types[field.name], texts.get(field.name)
-        flag = "--" + flag_key(field.name).replace("_", "-")
+        flag = flag_name(field.name)
         if (count := field.metadata.get("positional")) is not None:
             # What stands in --config need not be repeated: an absent one leaves no mark here, and `parse` checks.
             kind = str if count == "*" else kind
@@ -141,11 +142,6 @@ def _add_fields(parser: Any, config_class: type) -> None:
         else:
             short = ["-o"] if field.name == "output" else []
             parser.add_argument(*short, flag, type=kind, default=default, required=required, help=text)
-
-
-def flag_key(name: str) -> str:
-    """The flag's name in a YAML file: the field's, without what keeps it from being a word of Python (`from_`)."""
-    return name.rstrip("_")
 
 
 def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import RunCli
 
-from allaprima.cli import VERBS, flag_key, main, parse
+from allaprima.cli import VERBS, main, parse
 from allaprima.errors import InputError
+from allaprima.flags import flag_name
 
 GIVEN = {
     "train": ["p.jpg", "--photos", "here"],
@@ -56,7 +57,7 @@ def test_help_explains_every_flag(verb: str, capsys: pytest.CaptureFixture[str])
         configuration(verb, "--help")
     text = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(import_module(f"allaprima.commands.{verb}").Config):
-        shown = field.name if "positional" in field.metadata else "--" + flag_key(field.name).replace("_", "-")
+        shown = field.name if "positional" in field.metadata else flag_name(field.name)
         assert shown in text
     assert "None" not in text
 

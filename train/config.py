@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
+from ..flags import flag_name
 
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
 CONTENT_LAYER = "relu4_2"
@@ -32,7 +33,7 @@ class Settings:
     def ignored_by_resume(self) -> list[str]:
         """Flags that were given beside --resume and will not be heeded."""
         given = (f for f in fields(self) if f.name not in (*PLACES, "resume") and getattr(self, f.name) != _default(f))
-        return [f"--{_flag(f.name)}" for f in given]
+        return [flag_name(f.name) for f in given]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's or a style file's metadata."""
@@ -54,11 +55,11 @@ class Settings:
 
     def _at_least(self, flag: str, least: float) -> None:
         value = getattr(self, flag)
-        _require(value is None or value >= least, f"--{_flag(flag)}: got {value}, expected at least {least}")
+        _require(value is None or value >= least, f"{flag_name(flag)}: got {value}, expected at least {least}")
 
     def _within(self, flag: str, least: float, most: float) -> None:
         value = getattr(self, flag)
-        _require(least <= value <= most, f"--{_flag(flag)}: got {value}, expected {least:g} to {most:g}")
+        _require(least <= value <= most, f"{flag_name(flag)}: got {value}, expected {least:g} to {most:g}")
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -173,7 +174,7 @@ class TrainConfig(Settings):
             self._at_least(flag, least)
         for flag in ("epochs", "learning_rate", "clip"):
             value = getattr(self, flag)
-            _require(value is None or value > 0, f"--{_flag(flag)}: got {value}, expected more than 0")
+            _require(value is None or value > 0, f"{flag_name(flag)}: got {value}, expected more than 0")
         for flag in ("style_weight", "tv_weight", "grid_weight", "motion_weight"):
             self._at_least(flag, 0)
         for flag, lowest, most in (("strength", 0, 2), ("stroke_size", 0.25, 4), ("warmup", 0, 1), ("decay", 0, 1)):
@@ -299,10 +300,6 @@ def smallest_photo_px(crop_px: int) -> int:
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _flag(field_name: str) -> str:
-    return field_name.rstrip("_").replace("_", "-")
 
 
 def _require(condition: bool, message: str) -> None:

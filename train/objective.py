@@ -23,10 +23,10 @@ class Objective:
         config: what to train, and how; where it has no k, k follows from its strength.
         vgg: the loss network, on the training's device and in its dtype.
         painting: (H, W, 3) uint8 RGB.
-        photos: (B, 3, S, S) uint8 RGB, typical ones; only k depends on them.
+        photos: gives typical ones, (B, 3, S, S) uint8 RGB, where k depends on them.
     """
 
-    def __init__(self, config: TrainConfig, vgg: VGGFeatures, painting: Frame, photos: Tensor) -> None:
+    def __init__(self, config: TrainConfig, vgg: VGGFeatures, painting: Frame, photos: Callable[[], Tensor]) -> None:
         self.vgg, self.seed = vgg, config.seed
         self.motion, self.motion_weight = MotionLoss(), config.motion_weight
         device = vgg.mean.device
@@ -41,7 +41,7 @@ class Objective:
             grid_weight=config.grid_weight,
         ).to(device)
         if config.style_weight is None:
-            self.perceptual.style_weight = style_weight(config.strength, self.perceptual, vgg, photos.to(device))
+            self.perceptual.style_weight = style_weight(config.strength, self.perceptual, vgg, photos().to(device))
 
     @property
     def k(self) -> float:

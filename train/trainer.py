@@ -111,11 +111,12 @@ class Trainer:
         if checkpoint and checkpoint.loss_network != self.loss_network:
             raise InputError(f"the {config.vgg} weights are not those of this run: give the same --vgg-weights")
         self.vgg = vgg.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self.objective = Objective(config, self.vgg, self.painting, self.typical_photos())
+        self.objective = Objective(config, self.vgg, self.painting, self.typical_photos)
         self.config = replace(config, style_weight=self.objective.k)
         if network is None:
             network = build(config.build)
-            start_from(config.from_, network, build=config.build)
+            if checkpoint is None:
+                start_from(config.from_, network, build=config.build)
         network = network.to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
             checkpoint.fill(network)

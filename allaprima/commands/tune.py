@@ -18,6 +18,7 @@ from rich.text import Text
 
 from ..errors import InputError
 from ..files import replacing
+from ..flags import flag_name
 from ..terminal import console, on_interrupt, printable, progress_bar, show_table
 from ..train.config import TrainConfig
 from ..train.space import SMALL_TERMS, USUAL, Space, Value, parse_names, search_space
@@ -65,7 +66,7 @@ class Config:
     stroke_size: float = TrainConfig.stroke_size
     """Size of the painting's strokes."""
     from_: str = TrainConfig.from_
-    """What each training starts from: `base`, `scratch`, or a run folder or checkpoint."""
+    """What each training starts from: `scratch`, or a run folder or checkpoint."""
     build: Literal["realtime", "standard"] = TrainConfig.build
     """The network."""
     vgg_weights: Path | None = None
@@ -113,7 +114,7 @@ class Config:
     def comparable(self) -> dict[str, Any]:
         """Flags that make trials comparable."""
         names = ("steps", "size", "batch", "stroke_size", "from_", "build", "seed")
-        return {f"--{name.rstrip('_').replace('_', '-')}": getattr(self, name) for name in names}
+        return {flag_name(name): getattr(self, name) for name in names}
 
 
 def run(config: Config) -> None:
