@@ -1,9 +1,10 @@
 """What the commands show: one console on stdout, tables, a progress bar with time left, Ctrl-C that asks first."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -38,6 +39,38 @@ def progress_bar() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+class Work(Protocol):
+    """How far something is."""
+
+    @property
+    def done(self) -> int:
+        """Steps."""
+
+    @property
+    def total(self) -> int:
+        """Steps."""
+
+    @property
+    def what(self) -> str:
+        """What is being done, in words."""
+
+
+def follow(work: Iterable[Work]) -> bool:
+    """See work through to its end, with a bar or, into a pipe, a line for each new thing; False after Ctrl-C."""
+    stopped: list[bool] = []
+    said = ""
+    with on_interrupt(lambda: stopped.append(True)), progress_bar() as bar:
+        task = bar.add_task("steps", total=None, text="")
+        for progress in work:
+            bar.update(task, completed=progress.done, total=progress.total, text=progress.what)
+            if not console.is_terminal and progress.what != said:
+                said = progress.what
+                console.print(f"step {progress.done}/{progress.total}  {said}")
+            if stopped:
+                break
+    return not stopped
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from bench_networks import gflop, time_styles
 from make_demo_clip import frame_at
 from PIL import Image
 from torch import nn
+from trainings import report_of
 from yardstick import add_arguments, read_yardstick
 
 from allaprima.contract import StyleCard
@@ -43,7 +44,6 @@ from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.run_folder import read_figures
-from allaprima.train.trainer import Trainer
 
 SHOWN_FRAMES = (24, 100, 180)
 
@@ -148,8 +148,6 @@ def train_variants(arguments: argparse.Namespace) -> None:
     """Train those that are not finished yet."""
     for name in arguments.variant or VARIANTS:
         folder = arguments.out / name
-        if (folder / "report.json").exists():
-            continue
         config = TrainConfig(
             painting=arguments.painting,
             photos=arguments.photos,
@@ -161,15 +159,11 @@ def train_variants(arguments: argparse.Namespace) -> None:
             style_weight=arguments.style_weight,
             motion_weight=VARIANTS[name].motion_weight,
             preview_every=10**6,
+            proof=0,
         )
         torch.manual_seed(config.seed)
-        with Trainer(config, VARIANTS[name].make()) as trainer:
-            for progress in trainer.run():
-                if progress.step % 100 == 0:
-                    console.print(f"{name} {progress.step} {progress.losses['total']:.3f}")
-            figures = trainer.finish()
-        assert figures is not None
-        console.print(f"{name}: content {figures.content:.3f}, style {figures.style:.4f}, J {figures.j:.3f}")
+        figures = report_of(config, VARIANTS[name].make())["figures"]
+        console.print(f"{name}: content {figures['content']:.3f}, style {figures['style']:.4f}, J {figures['j']:.3f}")
     console.print(f"all trained; now: python scripts/ablate.py table {arguments.out} docs/ablation.md")
 
 

@@ -1,19 +1,29 @@
 """The styles that ship: trained, exported, and shown in one picture.
 
 scripts/gallery train PAINTINGS --photos DIR --val-photos DIR --out RUNS    # goes on where it was stopped
+scripts/gallery sheet RUNS sheet.jpg --frame me.jpg # all that is trained, to look at and choose from
 scripts/gallery ship RUNS --photos-note "..."       # allaprima/styles: style file, thumbnail and card of each
 scripts/gallery draw docs/gallery.jpg               # what they make of one frame of the demo clip
+
+`train --all` takes every painting of the folder, the gallery's and the others: does one setting do for all of them?
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from compare import DEMO_FRAME, fit, read_frame
+from make_demo_clip import frame_at
+from PIL import Image, ImageOps
+
+from allaprima import load
 from allaprima.cli import main as allaprima
 from allaprima.commands.styles import contact_sheet
 from allaprima.gallery import shipped_styles
-from allaprima.pictures import write_picture
+from allaprima.pictures import find_pictures, read_picture, write_picture
 from allaprima.terminal import console
 
 
@@ -22,8 +32,8 @@ class Piece:
     """A painting that is worth a style, and how it is trained."""
 
     title: str
-    artist: str
-    year: str
+    artist: str = ""
+    year: str = ""
     licence: str = "public domain"
     flags: tuple[str, ...] = ()
 
@@ -57,8 +67,15 @@ def main() -> int:
     training.add_argument("--photos", required=True)
     training.add_argument("--val-photos", required=True)
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--only", nargs="+", choices=GALLERY, default=list(GALLERY))
+    training.add_argument("--only", nargs="+", metavar="NAME", default=list(GALLERY))
+    training.add_argument("--all", action="store_true", help="every painting of the folder, the gallery's first")
     training.set_defaults(run=train)
+    looking = verbs.add_parser("sheet", help="all that is trained, in one picture: the painting, then what it paints")
+    looking.add_argument("runs", type=Path)
+    looking.add_argument("picture", type=Path)
+    looking.add_argument("--frame", action="append", default=[], help="a picture, or CLIP:NUMBER; default: demo clip")
+    looking.add_argument("--columns", type=int, default=2, help="runs beside each other")
+    looking.set_defaults(run=sheet)
     shipping = verbs.add_parser("ship", help="export what is trained, with thumbnails and cards")
     shipping.add_argument("runs", type=Path)
     shipping.add_argument("--photos-note", required=True, help="what they were trained on, in words")
@@ -74,15 +91,18 @@ def main() -> int:
 
 def train(options: argparse.Namespace) -> int:
     """One after the other, as a user would."""
-    for name in options.only:
-        piece, run = GALLERY[name], options.out / name
+    paintings = {path.stem: path for path in find_pictures(options.paintings)}
+    if unknown := [name for name in options.only if name not in paintings]:
+        sys.exit(f"no painting for {', '.join(unknown)} in {options.paintings}")
+    for name in list(dict.fromkeys([*GALLERY, *paintings])) if options.all else options.only:
+        piece, run = GALLERY.get(name, Piece(title=name.replace("_", " "))), options.out / name
         if (run / "report.json").exists():
             continue
         words = (
             ["--resume", str(run)]
             if (run / "checkpoints").is_dir()
             else [
-                str(options.paintings / f"{name}.jpg"),
+                str(paintings[name]),
                 *("--photos", options.photos, "--val-photos", options.val_photos, "--out", str(run)),
                 *(word for key in ("title", "artist", "year", "licence") for word in (f"--{key}", getattr(piece, key))),
                 *piece.flags,
@@ -104,6 +124,25 @@ def ship(options: argparse.Namespace) -> int:
         ):
             return code
     return 0
+
+
+def sheet(options: argparse.Namespace) -> None:
+    """A row a run, in columns."""
+    frames = [read_frame(name) for name in options.frame] or [frame_at(DEMO_FRAME)]
+    rows = []
+    for run in sorted(path.parent for path in options.runs.glob("*/report.json")):
+        configuration = json.loads((run / "report.json").read_text())["configuration"]
+        style = load(run / f"{configuration['name'] or run.name}.onnx")
+        painting = read_picture(Path(configuration["painting"]), what="painting")
+        tile = ImageOps.fit(Image.fromarray(painting), (480, 480))
+        rows.append(np.concatenate([np.asarray(tile), *(fit(style(frame)) for frame in frames)], axis=1))
+        console.print(f"row {len(rows)}: {run.name}, k = {configuration['style_weight']:g}")
+    rows += [np.full_like(rows[0], 255)] * (-len(rows) % options.columns)
+    high = len(rows) // options.columns
+    columns = [np.concatenate(rows[i * high : (i + 1) * high]) for i in range(options.columns)]
+    picture = Image.fromarray(np.concatenate(columns, axis=1))
+    picture.thumbnail((picture.width // 2, picture.height // 2))
+    write_picture(options.picture, np.asarray(picture), quality=88)
 
 
 def draw(options: argparse.Namespace) -> None:

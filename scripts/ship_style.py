@@ -54,6 +54,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
     figures = card.figures
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
+    ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"
     flags = " ".join(
         f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate")
     )
@@ -67,6 +68,7 @@ def model_card(card: StyleCard, photos: str) -> str:
 | loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |
 | loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
 | figures | {measured} (fp32; means over 8 unseen photos, shorter side 384 px) |
+| optimality ratio | {ratio} (J over the least that the slow method finds on the same photos, 256 px) |
 | int8 | {figures["int8_psnr_db"]:.1f} dB from fp32, J {figures["int8_J_ratio"]:.3f} of its own, on 4 other photos |
 | made with | `allaprima train {training["painting"]} --photos PHOTOS {flags}` |
 | licence of this file | MIT |

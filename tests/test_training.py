@@ -32,6 +32,7 @@ from allaprima.infer.stylefile import read_card
 from allaprima.infer.stylizer import Stylizer
 from allaprima.models.transformer import build
 from allaprima.pictures import read_picture
+from allaprima.train import optimality
 from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.int8 import MAX_J_RATIO, MIN_PSNR_DB, export_int8
 
@@ -49,6 +50,8 @@ SMALL = (
     "--workers",
     0,
     "--no-int8",
+    "--proof",
+    0,
 )
 Refused = Callable[[dict[str, str]], str]
 
@@ -263,6 +266,25 @@ def test_a_training_from_another_begins_where_that_one_ended(
     assert done.returncode == 0, done.stderr
     before, after = losses(unbroken, "loss/style"), losses(tmp_path / "run", "loss/style")
     assert after[1] < min(list(before.values())[:5])
+
+
+def test_a_training_ends_with_how_near_it_comes_to_the_best_possible(
+    words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The slow method is given three steps in place of two hundred."""
+    monkeypatch.setattr(optimality, "REFERENCE_STEPS", 3)
+    monkeypatch.setattr(optimality, "RATIO_PX", 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    assert main([*map(str, words), "--proof", "1", "--steps", "2", "--from", "base", "--out", str(run)]) == 0
+    figures = json.loads((run / "report.json").read_text())["figures"]
+    card = read_card(run / "starry_night.onnx")
+    assert card is not None
+    assert figures["ratio_photos"] == 1
+    assert 0.2 < figures["optimality_ratio"] == card.figures["optimality_ratio"]
+    assert f"J is {figures['optimality_ratio']:.2f} times the least possible" in capsys.readouterr().out
+    assert main(["styles", str(run / "starry_night.onnx")]) == 0
+    assert "optimality_ratio" in capsys.readouterr().out
 
 
 def test_ctrl_c_saves_and_tells_how_to_go_on(started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from accelerate.data_loader import BatchSamplerShard
 from PIL import Image
 
 from allaprima.errors import InputError
+from allaprima.models.transformer import ResidualBlock, build
+from allaprima.pictures import Frame
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
-from allaprima.train.config import TrainConfig
+from allaprima.train.config import DEFAULT_STEPS, SCRATCH_STEPS, TrainConfig
 from allaprima.train.guard import ATTEMPTS, Guard
 from allaprima.train.losses import PerceptualLoss
+from allaprima.train.optimizer import centralise, make_optimizer, set_rate
 from allaprima.train.photos import (
     Crops,
     PhotoList,
@@ -25,11 +28,12 @@ from allaprima.train.photos import (
     middle_crop,
     random_crop,
     resize_shorter,
+    to_tensor,
     views,
 )
 from allaprima.train.schedule import JUDGE_EVERY, WINDOW, Schedule
-from allaprima.train.start import start_from
-from allaprima.train.strength import PHOTO_WEIGHT, style_weight
+from allaprima.train.start import BASE_FILE, start_from, write_base
+from allaprima.train.strength import BALANCE, recolour, style_weight
 from allaprima.train.view import moving_window
 
 
@@ -182,36 +186,60 @@ def test_j_is_looked_at_on_the_level_part_only() -> None:
     assert looks == list(range(100, 600, JUDGE_EVERY))
 
 
-class Brightness(torch.nn.Module):
-    """Stands for a loss network: one layer, the picture itself."""
+class Edges(torch.nn.Module):
+    """Stands for a loss network: one layer, how much neighbouring pixels differ."""
 
     def forward(self, picture: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"pixels": picture}
+        return {"edges": picture.diff(dim=-1).abs()}
 
 
-@pytest.mark.parametrize(("strength", "times"), [(0.0, 0.0), (1.0, 1.0), (2.0, 2**1.5)])
-def test_strength_weighs_the_style_by_what_an_unpainted_photo_lacks(strength: float, times: float) -> None:
-    painting = {"pixels": torch.full((1, 3, 4, 4), 0.5)}
-    loss = PerceptualLoss(
-        painting, content_layer="pixels", style_layers={"pixels": 1.0}, style_weight=0, tv_weight=0, grid_weight=0
-    )
-    photos = torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)
-    # Gram matrices: 1 and 0.25 everywhere, so the photos' relative distance is ((1 - 0.25) / 0.25)^2 = 9.
-    got = style_weight(strength, loss, Brightness(), photos)  # type: ignore[arg-type]
-    assert got == pytest.approx(PHOTO_WEIGHT * times / 9, rel=5e-3)
-
-
-def test_photos_that_are_the_painting_have_no_strength() -> None:
-    loss = PerceptualLoss(
-        {"pixels": torch.ones(1, 3, 4, 4)},
-        content_layer="pixels",
-        style_layers={"pixels": 1.0},
+def edge_loss(painting: Frame) -> PerceptualLoss:
+    return PerceptualLoss(
+        Edges()(to_tensor(painting)),
+        content_layer="edges",
+        style_layers={"edges": 1.0},
         style_weight=0,
         tv_weight=0,
         grid_weight=0,
     )
+
+
+HALVES: Frame = np.tile(np.array([0, 0, 255, 255], np.uint8)[:, None], (4, 1, 3))  # (4, 4, 3): black beside white
+STRIPES = torch.tensor([64, 191, 64, 191], dtype=torch.uint8).expand(2, 3, 4, 4)  # photos, (2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(("strength", "times"), [(0.0, 0.0), (1.0, 1.0), (2.0, 2**1.5)])
+def test_strength_weighs_the_style_by_what_a_photo_in_the_paintings_colours_lacks(
+    strength: float, times: float
+) -> None:
+    """In the painting's colours the stripes are black and white, so their edges are 1, where they were 127/255.
+
+    Content: ((1 - 127/255) / (127/255))^2. Gram matrices: 1, and 1/3 for the painting with one edge in three, so the
+    style distance is ((1 - 1/3) / (1/3))^2 = 4.
+    """
+    got = style_weight(strength, edge_loss(HALVES), Edges(), HALVES, STRIPES)  # type: ignore[arg-type]
+    assert got == pytest.approx(BALANCE * times * (128 / 127) ** 2 / 2, rel=5e-3)
+
+
+def test_photos_that_are_the_painting_have_no_strength() -> None:
+    photos = torch.from_numpy(HALVES).permute(2, 0, 1).expand(2, 3, 4, 4)
     with pytest.raises(InputError, match="look like the painting already"):
-        style_weight(1.0, loss, Brightness(), torch.full((2, 3, 4, 4), 255, dtype=torch.uint8))  # type: ignore[arg-type]
+        style_weight(1.0, edge_loss(HALVES), Edges(), HALVES, photos)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_recoloured_picture_has_the_colours_asked_for_and_keeps_their_order(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    picture = torch.rand(1, 3, 40, 50, generator=random)
+    mix = torch.rand(3, 3, generator=random, dtype=torch.float64) * 0.05
+    mean, covariance = torch.full((3,), 0.5, dtype=torch.float64), mix @ mix.T
+    pixels = recolour(picture, mean, covariance)[0].double().flatten(1)
+    assert torch.allclose(pixels.mean(1), mean, atol=1e-3)
+    assert torch.allclose(torch.cov(pixels), covariance, atol=1e-4)
+    own = picture[0].double().flatten(1)
+    assert torch.allclose(recolour(picture, own.mean(1), torch.cov(own)), picture, atol=1e-5)
+    flat = picture[..., :1, :1].expand(-1, -1, 2, 2)
+    assert (recolour(flat, mean, covariance) - 0.5).abs().max() < 1e-6
 
 
 def test_a_start_of_another_network_says_so(tmp_path: Path) -> None:
@@ -224,6 +252,43 @@ def test_a_start_of_another_network_says_so(tmp_path: Path) -> None:
         start_from(str(file), torch.nn.Linear(3, 5), build="realtime")
     with pytest.raises(InputError, match="run or checkpoint 'nowhere' does not exist"):
         start_from("nowhere", network, build="realtime")
+
+
+def test_realtime_starts_from_the_base_that_ships_and_standard_from_nothing() -> None:
+    assert (config().start, config().default_steps) == ("base", DEFAULT_STEPS)
+    assert (config(build="standard").start, config(build="standard").default_steps) == ("scratch", SCRATCH_STEPS)
+    assert config(from_="scratch").default_steps == SCRATCH_STEPS
+    network = build("realtime")
+    start_from("base", network, build="realtime")
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
+    disc = ((y - 48) ** 2 + (x - 64) ** 2 < 32**2).float()
+    with torch.no_grad():
+        painted = network((0.2 + 0.6 * disc).expand(1, 3, -1, -1)).mean(1)[0]
+    assert torch.corrcoef(torch.stack([painted.flatten(), disc.flatten()]))[0, 1] > 0.6  # it sees, and draws
+
+
+def test_a_base_that_does_not_fit_or_is_damaged_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"--from base: the base is a 'realtime' network: .* --from scratch"):
+        start_from("base", build("standard"), build="standard")
+    damaged = tmp_path / "base.safetensors"
+    monkeypatch.setattr("allaprima.train.start.BASE_FILE", damaged)
+    for content in (None, b"", b"no tensors", BASE_FILE.read_bytes()[:5000]):
+        if content is not None:
+            damaged.write_bytes(content)
+        with pytest.raises(InputError, match=r"the base '.*base.safetensors' is missing or damaged: .* --from scratch"):
+            start_from("base", build("realtime"), build="realtime")
+
+
+def test_a_base_is_written_in_half_precision_and_read_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allaprima.train.start.BASE_FILE", tmp_path / "base.safetensors")
+    network, other = build("realtime"), build("realtime")
+    write_base(network.state_dict())
+    start_from("base", other, build="realtime")
+    parameters = sum(value.numel() for value in network.state_dict().values())
+    assert (tmp_path / "base.safetensors").stat().st_size < 2 * parameters + 10_000
+    for name, value in other.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, network.state_dict()[name].half().float())
 
 
 @pytest.mark.parametrize(
@@ -391,3 +456,30 @@ def test_the_window_moves_and_mirrors_the_border() -> None:
         places.add((top, left))
     assert len(places) > 20
     assert torch.equal(moving_window(3, 1, picture)[0], moving_window(3, 1, picture)[0])
+
+
+# The optimizer.
+
+
+def test_wide_layers_learn_more_slowly_and_biases_too() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(16, 8, 3), torch.nn.Conv2d(8, 4, 3), torch.nn.Conv2d(32, 4, 3))
+    optimizer = make_optimizer(network, 1.0)
+    set_rate(optimizer, 0.012)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[id(layer.weight)] for layer in network] == pytest.approx([0.012, 0.012, 0.006])  # of 144, 72, 288
+    assert [rates[id(layer.bias)] for layer in network] == pytest.approx([0.002] * 3)
+    assert len(rates) == 6
+
+
+def test_in_blocks_what_the_weights_of_a_filter_share_is_taken_out_of_their_gradient() -> None:
+    network = torch.nn.Sequential(ResidualBlock(torch.nn.Conv2d(3, 3, 3)), torch.nn.Conv2d(3, 2, 3))
+    optimizer = make_optimizer(network, 1.0)
+    before = {}
+    for name, parameter in network.named_parameters():
+        parameter.grad = torch.rand(parameter.shape) + 1
+        before[name] = parameter.grad.clone()
+    centralise(optimizer)
+    for name, parameter in network.named_parameters():
+        mean = before[name].mean((1, 2, 3), keepdim=True) if name == "0.inner.weight" else 0.0
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, before[name] - mean), name

@@ -417,7 +417,7 @@ def test_real_paintings(searched: "subprocess.CompletedProcess[str]", words: lis
     folder = folder_of(words)
     lines = searched.stdout.splitlines()
     assert lines[0].startswith("trial 0: J ")
-    assert "1.000 of the defaults'; learning_rate 0.001, grid_weight 2; " in lines[0]
+    assert "1.000 of the defaults'; learning_rate 0.004, grid_weight 2; " in lines[0]
     assert lines[1].startswith("trial 1: J ")
     assert "2 trials done" in lines[2]
     reports = sorted(folder.glob("trials/*/*/report.json"))

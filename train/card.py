@@ -21,5 +21,5 @@ def make_card(
         network=describe(network, config.build),
         training=training,
         loss_network=loss_network,
-        figures={} if figures is None else {"content": figures.content, "style": figures.style, "J": figures.j},
+        figures={} if figures is None else figures.short(),
     )

@@ -29,6 +29,15 @@ class Figures:
     style: float
     j: float
     photos: int
+    optimality_ratio: float | None = None
+    """J over the least that the slow method finds, at `optimality.RATIO_PX`; 1 is the best that the loss allows."""
+    ratio_photos: int = 0
+    """How many photos that is a mean over."""
+
+    def short(self) -> dict[str, float]:
+        """By the names that a style's card has for them."""
+        ratio = {} if self.optimality_ratio is None else {"optimality_ratio": self.optimality_ratio}
+        return {"content": self.content, "style": self.style, "J": self.j} | ratio
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ class Objective:
             grid_weight=config.grid_weight,
         ).to(device)
         if config.style_weight is None:
-            self.perceptual.style_weight = style_weight(config.strength, self.perceptual, vgg, photos().to(device))
+            self.perceptual.style_weight = style_weight(
+                config.strength, self.perceptual, vgg, painting, photos().to(device)
+            )
 
     @property
     def k(self) -> float:

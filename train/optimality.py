@@ -271,7 +271,7 @@ class Proof:
         style_weights: the k it was trained for; of several, the one with the least ratio counts.
         shorter_px: shorter side of the photos that both paint.
         reference_steps, curve_steps: of the slow method from the photo and from noise.
-        examples: how many photos are painted from noise, the first ones.
+        examples: how many photos are painted from noise, the first ones; without any there is no curve.
         cache: where references are kept; None for nowhere.
     """
 
@@ -316,15 +316,15 @@ class Proof:
             ratios[weight] = yield from self._ratios(network, weight)
         weight = min(ratios, key=lambda k: float(np.mean(ratios[k])))
         slow = yield from self._from_noise(weight)
-        curves = np.array([reference.j(weight) for reference in slow])  # (examples, steps + 1)
+        curves = np.array([reference.j(weight) for reference in slow])  # (examples, steps + 1); (0,) without examples
         self.result = Optimality(
             style_weight=weight,
             yardstick=evaluate(
                 self._paint_tensor, self.vgg, self.painting, large, style_weight=weight, shorter_px=YARDSTICK_PX
             ),
             ratios=ratios[weight],
-            curve=curves.mean(0).tolist(),
-            curve_j=float(np.mean([at.j(weight) for at in network[: self.examples]])),
+            curve=curves.mean(0).tolist() if slow else [],
+            curve_j=float(np.mean([at.j(weight) for at in network[: self.examples]])) if slow else math.inf,
             grid={period: float(np.median([g[period] for g in grids])) for period in GRID_PERIODS},
             examples=[
                 Example(photo, self.paint(photo), reference.pictures)

@@ -269,7 +269,7 @@ class Optimization:
         self.finished = self._stop = False
         if config.style_weight is None:
             photo = torch.from_numpy(self.photo_at(*self.sizes[0])).permute(2, 0, 1)[None].to(self.device)
-            k = style_weight(config.strength, self._loss(), self.vgg, photo)
+            k = style_weight(config.strength, self._loss(), self.vgg, self.painting, photo)
             self.config = replace(config, style_weight=k)
         self._descent = self._begin(self._start())
         if state:

@@ -10,6 +10,7 @@ The loop never prints and never exits; it yields its progress, and `allaprima tr
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -22,14 +23,16 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..models.transformer import ImageTransformer, build
-from ..models.vgg import load_vgg
+from ..models.vgg import VGGFeatures, load_vgg
 from ..pictures import read_picture
+from . import optimality
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from .config import TrainConfig, smallest_photo_px
 from .device import precision
-from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
+from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize
 from .guard import Guard
 from .objective import Objective
+from .optimizer import centralise, make_optimizer, set_rate
 from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, middle_crop
 from .run_folder import RunFolder
 from .schedule import Schedule
@@ -116,12 +119,12 @@ class Trainer:
         if network is None:
             network = build(config.build)
             if checkpoint is None:
-                start_from(config.from_, network, build=config.build)
+                start_from(config.start, network, build=config.build)
         network = network.to(self.device).to(memory_format=torch.channels_last)
         if checkpoint:
             checkpoint.fill(network)
             torch.set_rng_state(checkpoint.random)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        optimizer = make_optimizer(network, config.learning_rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         if checkpoint:
             unpack_optimizer(self.optimizer, checkpoint.optimizer)
@@ -205,9 +208,46 @@ class Trainer:
             return None
         c, result = self.config, self.result
         if self.val_photos:
-            result.figures = self._measure()
-            self.folder.hparams(c, asdict(result.figures))
-        contents = asdict(result) | {
+            result.figures = evaluate(
+                self.bare_network, self._yardstick, self.painting, self.val_photos, style_weight=self.objective.k
+            )
+            self.folder.hparams(c, result.figures.short())
+        self._report()
+        return result.figures
+
+    def prove(self) -> Iterator[optimality.Progress]:
+        """After `finish`: hold the network against the slow method; figures and report then say how near it comes.
+
+        Each yield is a good moment to stop; what was measured up to there is kept in the user's cache folder.
+        """
+        c, figures = self.config, self.result.figures
+        if not (self.is_main and figures and c.proof):
+            return
+        proof = optimality.Proof(
+            partial(stylize, self.bare_network),
+            self.painting,
+            self.val_photos[: c.proof],
+            vgg=self._yardstick,
+            vgg_sha256=self.loss_network["sha256"],
+            style_weights=(self.objective.k,),
+            shorter_px=optimality.RATIO_PX,
+            reference_steps=optimality.REFERENCE_STEPS,
+            examples=0,
+            cache=optimality.references_folder(),
+        )
+        yield from proof.run()
+        ratios = proof.result.ratios
+        self.result.figures = replace(figures, optimality_ratio=proof.result.ratio, ratio_photos=len(ratios))
+        self._report()
+
+    @cached_property
+    def _yardstick(self) -> VGGFeatures:
+        """What judges, whatever layers, pooling and precision the training uses."""
+        vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=self.config.vgg, weights=self.config.vgg_weights)
+        return vgg.to(self.device)
+
+    def _report(self) -> None:
+        contents = asdict(self.result) | {
             "step": self.step,
             "steps": self.steps,
             "photos": {"used": len(self.photos.paths), "skipped": self.photos.skipped},
@@ -215,16 +255,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
         }
-        self.folder.report(c, contents)
-        return result.figures
-
-    def _measure(self) -> Figures:
-        """The yardstick, whatever layers, pooling and precision the training used."""
-        c = self.config
-        vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=c.vgg, weights=c.vgg_weights)
-        return evaluate(
-            self.bare_network, vgg.to(self.device), self.painting, self.val_photos, style_weight=self.objective.k
-        )
+        self.folder.report(self.config, contents)
 
     def snapshot(self) -> Checkpoint:
         """All that a training needs to go on from here, as copies."""
@@ -257,10 +288,10 @@ class Trainer:
     def train_step(self, photo: Tensor) -> dict[str, Tensor]:
         """One optimizer step on (B, 3, S, S) uint8 RGB; the losses by name, as scalars on the device."""
         parts = self.objective.losses(self.network, photo, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(self.step)
+        set_rate(self.optimizer, self._rate(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(parts["total"])
+        centralise(self.optimizer)
         parts["gradient"] = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         return {name: value.detach() for name, value in parts.items()}

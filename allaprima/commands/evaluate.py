@@ -18,7 +18,7 @@ from ..files import replacing, require_folder
 from ..pictures import read_picture
 from ..report_page import Curve, Figure, Page, Row
 from ..style_flags import StyleFlags
-from ..terminal import console, on_interrupt, printable, progress_bar, show_table
+from ..terminal import console, follow, printable, show_table
 
 if TYPE_CHECKING:
     from ..infer.stylizer import Stylizer
@@ -146,18 +146,7 @@ def trained_weight(card: StyleCard | None) -> float | None:
 
 
 def _measure(proof: "Proof") -> None:
-    stopped: list[bool] = []
-    said = ""
-    with on_interrupt(lambda: stopped.append(True)), progress_bar() as bar:
-        task = bar.add_task("steps", total=None, text="")
-        for progress in proof.run():
-            bar.update(task, completed=progress.done, total=progress.total, text=progress.what)
-            if not console.is_terminal and progress.what != said:
-                said = progress.what
-                console.print(f"step {progress.done}/{progress.total}  {said}")
-            if stopped:
-                break
-    if stopped:
+    if not follow(proof.run()):
         console.print(STOPPED)
         raise KeyboardInterrupt
 

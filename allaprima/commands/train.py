@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import StyleCard
 from ..errors import InputError
-from ..terminal import console, on_interrupt, progress_bar
+from ..terminal import console, follow, on_interrupt, progress_bar
 from ..train.config import TrainConfig as Config
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def run(config: Config) -> None:
             raise KeyboardInterrupt
         if trainer.is_main:
             trainer.finish()
+            if not follow(trainer.prove()):
+                console.print("left out: how near it comes to the best possible; allaprima evaluate measures it")
             path = trainer.folder.path / f"{trainer.config.style_name}.onnx"
             export_style(trainer.bare_network, path, style_card(trainer))
             _summary(trainer, path, _export_int8(trainer, path))
@@ -119,6 +121,8 @@ def _summary(trainer: "Trainer", path: Path, faster: Path | None) -> None:
     result = trainer.result
     if f := result.figures:
         console.print(f"on {f.photos} unseen photos: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
+        if f.optimality_ratio is not None:
+            console.print(f"J is {f.optimality_ratio:.2f} times the least possible, on {f.ratio_photos} of them")
     if trainer.photos.skipped:
         console.print(f"{len(trainer.photos.skipped)} photos were skipped; report.json names them")
     console.print(f"preview:    {trainer.folder.path / 'preview.jpg'}\nstyle file: {path}")

@@ -65,8 +65,9 @@ class Config:
     """Photos a step."""
     stroke_size: float = TrainConfig.stroke_size
     """Size of the painting's strokes."""
-    from_: str = TrainConfig.from_
-    """What each training starts from: `scratch`, or a run folder or checkpoint."""
+    from_: str | None = TrainConfig.from_
+    """What each training starts from: `base`, `scratch`, or a run folder or checkpoint; the default is that of train.
+    """
     build: Literal["realtime", "standard"] = TrainConfig.build
     """The network."""
     vgg_weights: Path | None = None
@@ -113,8 +114,13 @@ class Config:
     @property
     def comparable(self) -> dict[str, Any]:
         """Flags that make trials comparable."""
-        names = ("steps", "size", "batch", "stroke_size", "from_", "build", "seed")
-        return {flag_name(name): getattr(self, name) for name in names}
+        names = ("steps", "size", "batch", "stroke_size", "build", "seed")
+        return {flag_name(name): getattr(self, name) for name in names} | {flag_name("from_"): self.start}
+
+    @property
+    def start(self) -> str:
+        """What each training starts from."""
+        return self.training(Path(self.paintings[0])).start
 
 
 def run(config: Config) -> None:
@@ -248,7 +254,7 @@ def _write_best(config: Config, study: "Study") -> None:
     paintings = ", ".join(printable(name) for name in study.facts["k"])
     lines = [
         f"# {_figure(best, study.reference())}: trial {best.number} for {paintings},",
-        f"# {config.steps} steps of {config.batch} photos at {config.size} px from {printable(config.from_)}. Use:",
+        f"# {config.steps} steps of {config.batch} photos at {config.size} px from {printable(config.start)}. Use:",
         f"# allaprima train PAINTING --photos DIR --config {printable(study.folder / BEST)}",
         *(f"{name}: {_word(value)}" for name, value in best.settings.items()),
     ]
