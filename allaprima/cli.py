@@ -1,6 +1,7 @@
 """The command line: `allaprima VERB ...`. One dataclass a verb is its flags, its YAML and its documentation.
 
-Exit codes: 0 done, 2 a message for the user (one line on stderr), 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 done and something essential is broken (`doctor`), 2 a message for the user (one line on stderr),
+130 stopped with Ctrl-C.
 """
 
 import argparse
@@ -26,10 +27,12 @@ VERBS = {
     "image": "paint photos",
     "video": "paint a video, sound and timing kept",
     "cam": "paint a camera live",
+    "cameras": "list the cameras of this machine, with their sizes and rates",
     "photos": "look a folder of photos over before training on it, or download one",
     "tune": "search for training settings, by many short trainings",
     "styles": "list the styles that ship",
     "bench": "measure how fast styles run here, and which camera rate they hold",
+    "doctor": "check whether this machine is ready, and say what to do where it is not",
 }
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = import_module(f".commands.{words[0]}", __package__)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            command.run(parse(command, words[0], words[1:]))
+            code: int | None = command.run(parse(command, words[0], words[1:]))
     except InputError as error:
         print(f"allaprima: {error}", file=sys.stderr)
         return EXIT_INPUT
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `allaprima styles | head`
         sys.stderr.close()
         return 0
-    return 0
+    return code or 0
 
 
 def _show_warning(
@@ -137,7 +140,7 @@ def _add_fields(parser: Any, config_class: type) -> None:
             # What stands in --config need not be repeated: an absent one leaves no mark here, and `parse` checks.
             kind = str if count == "*" else kind
             parser.add_argument(field.name, nargs=count or "?", type=kind, default=argparse.SUPPRESS, help=text)
-        elif kind is bool:
+        elif kind in (bool, bool | None):  # None: neither form was given
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
         else:
             short = ["-o"] if field.name == "output" else []

@@ -70,11 +70,20 @@ def describe_write_error(error: OSError, path: Path) -> str | None:
 
 def cache_folder() -> Path:
     """Where this user's programs keep what can be made again, by the platform's custom; it may not exist yet."""
+    return _users_folder("LOCALAPPDATA", "AppData/Local", "Library/Caches", "XDG_CACHE_HOME", ".cache")
+
+
+def config_folder() -> Path:
+    """Where this user's programs keep settings, likewise."""
+    return _users_folder("APPDATA", "AppData/Roaming", "Library/Application Support", "XDG_CONFIG_HOME", ".config")
+
+
+def _users_folder(windows: str, windows_else: str, mac: str, linux: str, linux_else: str) -> Path:
     if sys.platform == "win32":
-        parent = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        parent = Path(os.environ.get(windows) or Path.home() / windows_else)
     elif sys.platform == "darwin":
-        parent = Path.home() / "Library" / "Caches"
+        parent = Path.home() / mac
     else:
-        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        parent = named if named.is_absolute() else Path.home() / ".cache"  # a relative one is to be ignored
-    return Path(parent) / "allaprima"
+        named = Path(os.environ.get(linux, ""))
+        parent = named if named.is_absolute() else Path.home() / linux_else  # a relative one is to be ignored
+    return parent / "allaprima"

@@ -1,31 +1,42 @@
-"""Cameras: a device, a network address, or a file that plays at its own speed. And the newest frame of any of them.
+"""Where live frames come from, and the newest of them.
 
-A device is read through OpenCV, which knows every system's cameras; addresses and files through the same reader as
-clips (clip.py says why).
+    camera = open_camera("0")                  # or "logitech", "rtsp://...", "clip.mp4", "holiday/", "demo"
+    with NewestFrame(camera) as newest:
+        for capture in newest.captures():
+            ...
+
+`device` reads cameras of this machine, `played` what plays at a speed of its own (clips, streams, folders), `demo`
+draws a scene, `steady` keeps a session alive when its camera fails.
 """
 
-import sys
+import re
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
-from time import monotonic, sleep
+from time import monotonic
 from typing import Protocol
 
 import cv2
 import numpy as np
-from cv2.utils import logging
 
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
 from ..pictures import Frame
-from .clip import Clip, open_clip, open_stream
+from .clip import open_clip, open_stream
+from .demo import DemoCamera
+from .device import DeviceCamera, find_device
+from .played import ClipCamera, FolderCamera
 
+DEMO = "demo"
+"""The source that needs nothing: a scene that moves."""
 HEARTBEAT_S = 0.05
 """How long `NewestFrame` waits for a frame before it says that there is none yet."""
-_GIVE_UP_AFTER = 10  # reads that fail in a row, 0.1 s apart
 _JOIN_S = 1.0  # a camera that hangs is left to its thread, which ends with the process
+_FOR_DEVICES = "it is for cameras of this machine"
+_FILE_NAME = re.compile(r".*[/\\].*|.*\.[a-z]\w{1,4}", re.IGNORECASE | re.DOTALL)  # not "USB2.0 Camera"
 
 
 class Camera(Protocol):
@@ -36,10 +47,10 @@ class Camera(Protocol):
     description: str
     """What it really gives: "camera 0: 640x480 at 30 fps"."""
     notes: list[str]
-    """What was asked for and could not be had, for people."""
+    """What was asked for and could not be had, for people; it may grow while frames come."""
 
-    def frames(self) -> Generator[Frame, None, None]:
-        """Yield (H, W, 3) uint8 RGB as they come; ends where the camera is a file.
+    def frames(self) -> Generator[Frame | None, None, None]:
+        """Yield (H, W, 3) uint8 RGB as they come, None now and then while none is due; ends where the source does.
 
         Raises:
             InputError: the camera fails.
@@ -60,97 +71,38 @@ class Capture:
     """Monotonic seconds."""
 
 
-def open_camera(source: str, *, size: tuple[int, int] | None = None, fps: float | None = None) -> Camera:
-    """Open a camera by its index ("0"), its address ("http://...", "https://...", "rtsp://...") or a file's path.
+def open_camera(
+    source: str, *, size: tuple[int, int] | None = None, fps: float | None = None, loop: bool = False
+) -> Camera:
+    """Open what `source` names; what it cannot use of the rest is noted in the camera's `notes`.
 
     Args:
-        source: which.
-        size: width and height to ask a device for, px.
+        source: a camera's index ("0") or a part of its name ("logitech"), an address ("http://...", "https://...",
+            "rtsp://..."), a video file, a folder of pictures, or "demo".
+        size: width and height, px, to ask a device for, or to show a folder's pictures or the demo at.
         fps: frames per second to ask a device for.
+        loop: start a clip or a folder anew at its end.
 
     Raises:
         InputError: no such camera, or it cannot be opened.
     """
-    if source.isdecimal():
-        return DeviceCamera(int(source), size=size, fps=fps)
-    clip = open_stream(source) if "://" in source else open_clip(Path(source))
-    return ClipCamera(clip, asked=[f"--{name}" for name, value in (("size", size), ("fps", fps)) if value])
-
-
-class DeviceCamera:
-    """A camera of this machine, by index. Asks for `size` and `fps`, reads back what it got."""
-
-    def __init__(self, index: int, *, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
-        self.name = f"camera {index}"
-        self._capture = _open_device(index)
-        if not self._capture.isOpened():
-            raise InputError(
-                f"{self.name} cannot be opened: plug it in, close other programs that use it, or give another "
-                f"index, a file or an address ({_present()})"
-            )
-        self._ask(size, fps)
-        got = tuple(round(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        got_fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.description = f"{self.name}: {got[0]}x{got[1]}" + (f" at {got_fps:g} fps" if got_fps > 0 else "")
-        self.notes = []
-        if size and size != got:
-            self.notes.append(f"{self.name} gives {got[0]}x{got[1]} px, not --size {size[0]}x{size[1]}")
-        if fps and abs(fps - got_fps) > 0.5:
-            self.notes.append(f"{self.name} gives {got_fps:g} frames per second, not --fps {fps:g}")
-
-    def _ask(self, size: tuple[int, int] | None, fps: float | None) -> None:
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # fewer old frames, where the system honours it
-        if size:
-            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
-            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
-        if fps:
-            self._capture.set(cv2.CAP_PROP_FPS, fps)
-
-    def frames(self) -> Generator[Frame, None, None]:
-        """Yield frames until the device fails, which it does when it is unplugged."""
-        failures, picture = 0, None
-        while failures < _GIVE_UP_AFTER:
-            success, picture = self._capture.read(picture)  # into the same memory
-            if not success:
-                failures += 1
-                sleep(0.1)
-                continue
-            failures = 0
-            yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-        raise InputError(f"{self.name} stopped sending pictures: check its cable and start again")
-
-    def close(self) -> None:
-        """Give the device back."""
-        self._capture.release()
-
-
-class ClipCamera:
-    """A network camera, or a clip that plays at its own speed."""
-
-    def __init__(self, clip: Clip, *, asked: list[str]) -> None:
-        self._clip, self.name = clip, clip.name
-        self.description = f"{clip.name}: {clip.width}x{clip.height}"
-        if clip.finite:
-            self.description += f" at {float(clip.rate):.4g} fps"
-        self.notes = [f"{flag} is ignored: it is for a camera index" for flag in asked]
-
-    def frames(self) -> Generator[Frame, None, None]:
-        """Yield frames when they come, or, of a clip, when they are due."""
-        start_s = first_pts = None
-        with closing(self._clip.shots()) as shots:
-            for shot in shots:
-                if self._clip.finite:
-                    now_s = monotonic()
-                    start_s, first_pts = start_s or now_s, shot.pts if first_pts is None else first_pts
-                    due_s = start_s + float((shot.pts - first_pts) * self._clip.time_base)
-                    sleep(max(0.0, due_s - now_s))
-                yield shot.picture
-        if not self._clip.finite:
-            raise InputError(f"{self.name} stopped sending pictures (it hung up): check it and start again")
-
-    def close(self) -> None:
-        """Close the file or the connection."""
-        self._clip.__exit__()
+    index, path = _index(source), Path(source)
+    if index is not None:
+        camera = DeviceCamera(index, size=size, fps=fps)
+    elif source == DEMO:
+        return DemoCamera(size=size, notes=_ignored(_FOR_DEVICES, fps=fps))
+    elif "://" in source:
+        notes = _ignored(_FOR_DEVICES, size=size, fps=fps)
+        return ClipCamera(partial(open_stream, source), loop=loop, notes=notes)
+    elif source and path.is_dir():
+        return FolderCamera(path, size=size, loop=loop, notes=_ignored(_FOR_DEVICES, fps=fps))
+    elif path.is_file() or _FILE_NAME.fullmatch(source):
+        notes = _ignored(_FOR_DEVICES, size=size, fps=fps)
+        return ClipCamera(partial(open_clip, path), loop=loop, notes=notes)
+    else:
+        camera = DeviceCamera(find_device(source), size=size, fps=fps)
+    camera.notes += _ignored("a camera has no end", loop=loop)
+    return camera
 
 
 class NewestFrame:
@@ -220,7 +172,8 @@ class NewestFrame:
             for picture in frames:
                 if self._stopped:
                     break
-                self._keep(Capture(picture, monotonic()))
+                if picture is not None:
+                    self._keep(Capture(picture, monotonic()))
 
     def _keep(self, capture: Capture) -> None:
         if self._mirror:
@@ -244,19 +197,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _open_device(index: int) -> cv2.VideoCapture:
-    """OpenCV tries many back ends, and each complains on stderr; the one line that counts is ours."""
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        return cv2.VideoCapture(index, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
-    finally:
-        logging.setLogLevel(level)
+def _index(source: str) -> int | None:
+    """Of a device: "0", or on Linux its node, which may go by other names ("/dev/v4l/by-id/...")."""
+    if source.isdecimal():
+        return int(source)
+    node = re.fullmatch(r"/dev/video(\d+)", str(Path(source).resolve())) if source.startswith("/dev/") else None
+    return int(node[1]) if node else None
 
 
-def _present() -> str:
-    """The cameras that Linux shows."""
-    if sys.platform != "linux":
-        return "0 is the first camera"
-    found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
-    return f"found: {', '.join(found)}" if found else "this machine shows no camera"
+def _ignored(why: str, **asked: object) -> list[str]:
+    return [f"--{name} is ignored: {why}" for name, value in asked.items() if value]

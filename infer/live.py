@@ -7,12 +7,14 @@ from time import monotonic
 
 import numpy as np
 
+from ..errors import InputError
 from .ahead import ahead
 from .camera import Capture, NewestFrame
 from .sinks import Sink
 from .video import Paint
 
 _LATENCIES = 100_000  # of the latest frames: an hour at 30 fps
+_LATELY = 90  # frames that the figures on the screen look back on
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Tally:
         self.frames = 0
         self._latencies_s = np.zeros(_LATENCIES)
         self._first_s = self._last_s = 0.0
+        self._arrivals_s = np.zeros(_LATELY)
 
     def add(self, capture: Capture) -> None:
         """Note that a frame has just gone through all sinks."""
         self._last_s = monotonic()
         self._first_s = self._first_s or capture.time_s
         self._latencies_s[self.frames % _LATENCIES] = self._last_s - capture.time_s
+        self._arrivals_s[self.frames % _LATELY] = self._last_s
         self.frames += 1
 
     def has_lasted(self, seconds: float) -> bool:
@@ -54,9 +58,18 @@ class Tally:
 
     def report(self, *, dropped: int) -> LiveReport:
         """The figures so far; `dropped` is `NewestFrame`'s."""
-        p50, p95 = np.percentile(1000 * self._latencies_s[: max(self.frames, 1)], [50, 95])
-        seconds = self._last_s - self._first_s
-        fps = self.frames / seconds if seconds else 0.0
+        return self._figures(min(self.frames, _LATENCIES), self._last_s - self._first_s, self.frames, dropped)
+
+    def lately(self, *, dropped: int) -> LiveReport:
+        """The same over the last few seconds; `dropped` and `frames` are those of the whole session."""
+        count = min(self.frames, _LATELY)
+        oldest_s = self._arrivals_s[self.frames % _LATELY] if count == _LATELY else self._first_s
+        return self._figures(count, self._last_s - oldest_s, count - (count == _LATELY), dropped)
+
+    def _figures(self, latencies: int, seconds: float, frames: int, dropped: int) -> LiveReport:
+        places = np.arange(self.frames - latencies, self.frames) % _LATENCIES
+        p50, p95 = np.percentile(1000 * self._latencies_s[places], [50, 95]) if latencies else (0.0, 0.0)
+        fps = frames / seconds if seconds else 0.0
         return LiveReport(self.frames, seconds, fps, dropped, float(p50), float(p95))
 
 
@@ -68,18 +81,28 @@ def run_live(
     *,
     seconds: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    on_problem: Callable[[str], None] = lambda problem: None,
 ) -> None:
     """Paint the newest frames into all sinks, until the camera ends, a sink is closed, `seconds` passed or `stopped`.
 
+    Where a sink comes to have a problem, `on_problem` is told, and the others go on.
+
     Raises:
-        InputError: the camera failed, the style failed, or a sink cannot write.
+        InputError: the camera failed, the style failed, or every sink has a problem.
     """
+    told: dict[Sink, str | None] = dict.fromkeys(sinks)
     with closing(ahead(_painted(newest, paint), depth=1)) as captures:
         for capture in captures:
             for sink in sinks:
                 sink.idle() if capture is None else sink.write(capture.picture, capture.time_s)
             if capture is not None:
                 tally.add(capture)
+            for sink, before in told.items():
+                told[sink] = problem = sink.problem
+                if problem and all(told.values()):
+                    raise InputError(problem)
+                if problem and problem != before:
+                    on_problem(problem)
             if stopped() or any(sink.closed for sink in sinks) or (seconds and tally.has_lasted(seconds)):
                 return
 

@@ -5,8 +5,12 @@ ONNX Runtime itself falls back to the CPU in silence; here the fallback is a war
 
 import contextlib
 import io
+import os
+import re
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -22,14 +26,17 @@ ORT_NAMES = {
     "tensorrt": "TensorrtExecutionProvider",  # last: auto never takes it, it compiles for minutes
 }
 PROVIDERS = ("auto", *ORT_NAMES)
-_REMEDIES = {
+REMEDIES = {
     "cuda": "pip install 'allaprima[gpu]' in place of [cpu], and check the NVIDIA driver",
     "tensorrt": "pip install 'allaprima[gpu]' in place of [cpu], and install the TensorRT libraries",
     "directml": "on Windows, pip install onnxruntime-directml in place of onnxruntime",
     "coreml": "CoreML is for macOS only",
 }
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
-_SILENT = 4  # "fatal": what goes wrong comes back as an exception
+"""What to do where a provider is not there."""
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+"""Packages that own the one module `onnxruntime`."""
+_ERRORS, _SILENT = 3, 4  # levels of its log; 4 is "fatal": what goes wrong comes back as an exception
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def open_session(
@@ -65,11 +72,45 @@ def open_session(
     loaded = {ort_name: n for n, ort_name in ORT_NAMES.items()}[session.get_providers()[0]]
     if loaded != wanted:
         warnings.warn(
-            f"provider '{wanted}' did not load, running on '{loaded}' instead: {_REMEDIES[wanted]}",
+            f"provider '{wanted}' did not load, running on '{loaded}' instead: {REMEDIES[wanted]} "
+            "(allaprima doctor tells why)",
             RuntimeWarning,
             stacklevel=3,
         )
     return session, loaded
+
+
+def why_not(model: bytes, provider: str) -> str | None:
+    """Try to load `model` on `provider`, and tell why it does not load.
+
+    While it tries, what any thread of this process writes to stderr is swallowed: ONNX Runtime tells the reason there.
+
+    Args:
+        model: a vetted ONNX file.
+        provider: one of `ORT_NAMES`.
+
+    Returns:
+        The reason as one line; None: it loads.
+
+    Raises:
+        InputError: no usable ONNX Runtime.
+    """
+    ort = import_onnxruntime()
+    if ORT_NAMES[provider] not in ort.get_available_providers():
+        return "the ONNX Runtime installed here is built without it"
+    loaded, failure = None, ""
+    with _stderr_lines() as log:
+        try:
+            _prepare(ort, provider, _ERRORS)
+            loaded = _make_session(ort, model, provider, None, True).get_providers()[0]
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            failure = str(error)
+        finally:
+            ort.set_default_logger_severity(_SILENT)
+    if loaded == ORT_NAMES[provider]:
+        return None
+    told = [line for line in log if ":onnxruntime:" in line]  # more to the point than the exception, if there is one
+    return _reason(next(iter(told), failure)) or "ONNX Runtime gives no reason"
 
 
 def available_providers() -> list[str]:
@@ -88,7 +129,7 @@ def import_onnxruntime() -> Any:
     Raises:
         InputError: not installed, broken, or installed twice: its packages all own the one module and overwrite it.
     """
-    installed = [name for name in _DISTRIBUTIONS if _is_installed(name)]
+    installed = [name for name in DISTRIBUTIONS if _is_installed(name)]
     if len(installed) > 1:
         raise InputError(
             f"{' and '.join(installed)} are both installed and overwrite each other: "
@@ -118,14 +159,51 @@ def _try_session(
     ort: Any, model: bytes, name: str, threads: int | None, keep_memory: bool
 ) -> "InferenceSession | None":
     """A session on a GPU provider; None when that fails, whatever the reason: the CPU then tells a bad model apart."""
-    ort.set_default_logger_severity(_SILENT)  # a missing library is reported there, not to the session's logger
     try:
-        if name in {"cuda", "tensorrt"} and hasattr(ort, "preload_dlls"):
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-                ort.preload_dlls()
+        _prepare(ort, name, _SILENT)
         return _make_session(ort, model, name, threads, keep_memory)
     except Exception:  # ONNX Runtime's exceptions have no common base
         return None
+
+
+def _prepare(ort: Any, name: str, log_level: int) -> None:
+    """Load what a GPU provider needs, and set what the log tells of it."""
+    ort.set_default_logger_severity(log_level)  # a missing library is reported there, not to the session's logger
+    if name in {"cuda", "tensorrt"} and hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            ort.preload_dlls()
+
+
+@contextlib.contextmanager
+def _stderr_lines() -> Iterator[list[str]]:
+    """Catch the lines that native code too writes to stderr; they are in the list once the block has ended."""
+    lines: list[str] = []
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as reader:
+        thread = Thread(target=lambda: lines.extend(reader), daemon=True)
+        thread.start()
+        os.dup2(writing, 2)
+        os.close(writing)
+        try:
+            yield lines
+        finally:
+            os.dup2(stderr, 2)  # closes the pipe, which ends the thread
+            os.close(stderr)
+            thread.join()
+
+
+def _reason(message: str) -> str:
+    """What a message of ONNX Runtime comes down to, without its date, colours and place in the source.
+
+    "... [E:onnxruntime...] ...provider_bridge_ort.cc:2043 ...::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load
+    library x.so with error: libcublasLt.so.13: cannot open shared object file" -> its part behind "error: ".
+    """
+    line = " ".join(_COLOURS.sub("", message).split())
+    for before in (" with error: ", " : FAIL : ", "] "):
+        if before in line:
+            return line.rpartition(before)[2]
+    return line
 
 
 def _make_session(ort: Any, model: bytes, name: str, threads: int | None, keep_memory: bool) -> "InferenceSession":

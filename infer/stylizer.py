@@ -93,7 +93,7 @@ class Stylizer:
         except InputError:
             raise
         except Exception as error:  # ONNX Runtime's have no common base; a name that is not UTF-8 comes as another
-            raise InputError(f"style file '{path}' does not load ({_one_line(error)}): export it again") from error
+            raise InputError(f"style file '{path}' does not load ({one_line(error)}): export it again") from error
 
     def __call__(self, frame: Frame) -> Frame:
         """Paint one frame.
@@ -134,7 +134,7 @@ def _check_ours(file: StyleFile, session: "InferenceSession") -> None:
     assert file.card is not None
     kind, text, channel_axis = _IO_SHAPES[file.card.io]
     for nodes, name in ((session.get_inputs(), INPUT_NAME), (session.get_outputs(), OUTPUT_NAME)):
-        got = _describe(nodes)
+        got = describe(nodes)
         [node] = nodes if len(nodes) == 1 else [None]
         if node is None or (node.name, node.type) != (name, kind) or _channels(node.shape, channel_axis) != 3:
             raise InputError(f"style file '{file.path}' has {got}: expected {name} {text}, export it again")
@@ -170,7 +170,7 @@ class _Network:
                 raise InputError(
                     f"not enough memory for '{self._path.name}' to paint {width}x{height} px: choose a smaller --size"
                 ) from error
-            reason = _one_line(error)
+            reason = one_line(error)
             raise InputError(f"style file '{self._path}' fails on {width}x{height} px ({reason})") from error
 
     def _expect(self, got: tuple[int, ...], shape: tuple[int, ...]) -> None:
@@ -256,7 +256,7 @@ class _FloatNetwork(_Network):
         answer = self.answer(frame)
         if self._fixed == (None, None):
             return _to_frame(answer[:, :height, :width], 255 / self.top)
-        return _resize(_to_frame(answer, 255 / self.top), height, width)
+        return resize(_to_frame(answer, 255 / self.top), height, width)
 
     def answer(self, frame: Frame) -> Array:
         """What the network says to `frame`: float32 (3, H', W'), H' and W' as padded or resized."""
@@ -275,7 +275,7 @@ class _FloatNetwork(_Network):
         if (height, width) == (fit_height, fit_width):
             return frame
         if self._fixed != (None, None):
-            return _resize(frame, fit_height, fit_width)
+            return resize(frame, fit_height, fit_width)
         below, right = fit_height - height, fit_width - width
         return np.asarray(cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), dtype=np.uint8)
 
@@ -294,7 +294,8 @@ def _to_frame(planes: Array, scale: float) -> Frame:
     return np.asarray(cv2.merge(converted), dtype=np.uint8)
 
 
-def _resize(frame: Frame, height: int, width: int) -> Frame:
+def resize(frame: Frame, height: int, width: int) -> Frame:
+    """(H, W, 3) uint8 -> (`height`, `width`, 3); the same array where that is its size."""
     if frame.shape[:2] == (height, width):
         return frame
     method = cv2.INTER_AREA if height * width < frame.shape[0] * frame.shape[1] else cv2.INTER_CUBIC
@@ -321,7 +322,7 @@ def _foreign_input(file: StyleFile, session: "InferenceSession") -> tuple[int | 
     fits_batch = batch == 1 or not isinstance(batch, int)
     if channels not in {3} or not fits_batch or inputs[0].type not in _FLOATS:
         raise InputError(
-            f"style file '{file.path}' takes {_describe(inputs)}: expected one float picture (1, 3, H, W), "
+            f"style file '{file.path}' takes {describe(inputs)}: expected one float picture (1, 3, H, W), "
             "this is no fast-neural-style network"
         )
     return (
@@ -343,14 +344,14 @@ def _probe_sizes(
     for multiple in (4, 8, 16, 32):
         network = _FloatNetwork(file, session, top=top, multiple=multiple, fixed=fixed, dtype=dtype)
         try:
-            return network, network.answer(_test_picture(13 * multiple, 17 * multiple))
+            return network, network.answer(test_picture(13 * multiple, 17 * multiple))
         except InputError as error:
             problem = problem or error
     assert problem is not None
     raise problem
 
 
-def _test_picture(height: int, width: int) -> Frame:
+def test_picture(height: int, width: int) -> Frame:
     """A gradient over all values, differing in the three channels: (H, W, 3) uint8."""
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return np.asarray(255 * np.stack([rows, columns, 1 - columns], axis=2), dtype=np.uint8)
@@ -365,10 +366,11 @@ def _speaks_255(answer: Array) -> bool:
     return not float(np.percentile(np.abs(answer), 99)) < 8  # halfway, in powers, between 1 and 64 (or not a number)
 
 
-def _describe(nodes: list[Any]) -> str:
-    return _one_line(", ".join(f"{node.name} {node.type} {node.shape}" for node in nodes)) or "nothing"
+def describe(nodes: list[Any]) -> str:
+    """Inputs or outputs of a session: names, types and shapes, in one line."""
+    return one_line(", ".join(f"{node.name} {node.type} {node.shape}" for node in nodes)) or "nothing"
 
 
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
     """ONNX Runtime's message, without line breaks and without the control codes that a file's names may hold."""
     return "".join(c if c.isprintable() else " " for c in " ".join(str(error).split()))[:200]

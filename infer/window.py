@@ -1,11 +1,10 @@
-"""The window that shows what is painted. q, Esc or closing it ends the session."""
+"""The window that shows what is painted, with figures and help over it, and hands keys and mouse to the controls."""
 
 import os
 import re
 import socket
 import sys
-import time
-from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,58 +13,76 @@ import numpy as np
 
 from ..errors import InputError
 from ..pictures import Frame
-
-QUIT_KEYS = (ord("q"), ord("Q"), 27)
-_RATE_OVER_FRAMES = 30
-_FONT, _LINE_PX = cv2.FONT_HERSHEY_SIMPLEX, 24
+from .controls import Controls
+from .overlay import draw_help, draw_lines
 
 
 class Window:
-    """Shows frames, with frames per second drawn on what is shown only. A context manager; use it on the main thread.
+    """Shows frames and answers keys. A context manager; use it on the main thread.
+
+    Args:
+        title: of the window.
+        controls: what keys do; quitting there, or closing the window, closes this sink.
+        figures: the lines over the picture, ASCII.
 
     Raises:
         InputError: there is no display, or OpenCV cannot draw on it.
     """
 
     closed = False
+    description = "a window: h shows its keys"
+    problem = None
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, controls: Controls, figures: Callable[[], Sequence[str]]) -> None:
         if problem := display_problem():
             raise InputError(f"no display: {problem}")
-        self._title = title
-        self._times_s: deque[float] = deque(maxlen=_RATE_OVER_FRAMES)
-        self._opened = False
+        self._title, self._controls, self._figures = title, controls, figures
+        self._full_screen = False
+        self._picture: Frame | None = None
 
     def __enter__(self) -> "Window":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._opened:
+        if self._picture is not None:
             with suppress(cv2.error):  # already closed by its cross
                 cv2.destroyWindow(self._title)
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Show an (H, W, 3) uint8 RGB frame."""
-        if not self._opened:
+        if self._picture is None:
             self._open(picture)
-        self._times_s.append(time.monotonic())
-        shown = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-        _draw_rate(shown, self.fps)
-        cv2.imshow(self._title, shown)
-        self.idle()
+        self._picture = picture
+        self._show(picture)
+        self._answer()
 
     def idle(self) -> None:
-        """Answer keys and the window's cross."""
-        if self._opened:
-            pressed = cv2.waitKey(1) & 0xFF
-            self.closed = self.closed or pressed in QUIT_KEYS or not _is_visible(self._title)
+        """Show the last picture with what is to be said now: the camera may be away."""
+        if self._picture is not None:
+            self._show(self._picture)
+            self._answer()
 
-    @property
-    def fps(self) -> float | None:
-        """Frames per second of late."""
-        if len(self._times_s) < 2:
-            return None
-        return (len(self._times_s) - 1) / (self._times_s[-1] - self._times_s[0])
+    def _answer(self) -> None:
+        """Keys, mouse and the window's cross."""
+        pressed = cv2.waitKey(1)
+        if pressed >= 0:
+            self._controls.press(chr(pressed & 0xFF))
+        if self._controls.full_screen != self._full_screen:
+            self._full_screen = self._controls.full_screen
+            mode = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
+            cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+        self.closed = self.closed or self._controls.quit or not _is_visible(self._title)
+
+    def _show(self, picture: Frame) -> None:
+        shown = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        controls = self._controls
+        if controls.help:
+            draw_help(shown, [(entry.label, entry.what) for entry in controls.table])
+        elif controls.overlay:
+            draw_lines(shown, self._figures())
+        if notice := controls.notice:
+            draw_lines(shown, [notice], bottom=True)
+        cv2.imshow(self._title, shown)
 
     def _open(self, picture: Frame) -> None:
         _find_fonts()
@@ -75,8 +92,15 @@ class Window:
             raise InputError(
                 "no display: this OpenCV is built without windows; install opencv-python, or use --no-window"
             ) from error
-        cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
-        self._opened = True
+        height, width = picture.shape[:2]
+        cv2.resizeWindow(self._title, width, height)
+        cv2.setMouseCallback(self._title, self._on_mouse, width)
+
+    def _on_mouse(self, event: int, x: int, y: int, flags: int, width: object) -> None:
+        """Drag the border between photo and painting; `x` is in pixels of the picture."""
+        if flags & cv2.EVENT_FLAG_LBUTTON:
+            assert isinstance(width, int)
+            self._controls.drag(x / width)
 
 
 def display_problem() -> str | None:
@@ -123,11 +147,3 @@ def _is_visible(title: str) -> bool:
         return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
     except cv2.error:
         return False
-
-
-def _draw_rate(shown: Frame, fps: float | None) -> None:
-    """White with a black shadow, so that it reads on any painting."""
-    if fps is None:
-        return
-    for shift, colour in ((1, (0, 0, 0)), (0, (255, 255, 255))):
-        cv2.putText(shown, f"{fps:.1f} fps", (8 + shift, _LINE_PX + shift), _FONT, 0.6, colour, 1, cv2.LINE_AA)

@@ -1,7 +1,10 @@
-"""The one writer of video files: painted frames as H.264, sound copied packet by packet, all through PyAV (FFmpeg)."""
+"""The one writer of video files: painted frames as H.264, sound copied or as AAC, all through PyAV (FFmpeg)."""
 
 import math
+import os
+import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
@@ -22,15 +27,18 @@ from ..files import require_folder
 from ..pictures import Frame
 from .clip import reason
 from .colour import Colour
+from .microphone import RATE
 
 MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 VIDEO_SUFFIXES = (*MP4_SUFFIXES, ".mkv")
 _MAX_TIMESCALE = 2**31 - 1
 _LIVE_PIECE_S = 1
+_INTERLEAVE_US = 500_000  # for so long do live frames wait for their sound
+_SOUND_BITS_PER_S = 128_000
 
 
 class VideoWriter:
-    """An .mp4, .m4v, .mov or .mkv file with H.264 (libx264, 4:2:0) and copied sound. A context manager.
+    """An .mp4, .m4v, .mov or .mkv file with H.264 (libx264, 4:2:0) and sound, copied or encoded. A context manager.
 
     4:2:0 stores colours for squares of 2x2 px: where a side is odd, the last row or column is written twice, so that
     nothing is lost and the video is 1 px larger.
@@ -44,6 +52,7 @@ class VideoWriter:
         colour: matrix and tags to write colours with; None: the usual ones of that size.
         aspect: width over height of a pixel; None: 1.
         sound: streams of an open clip whose packets will come to `copy`.
+        microphone: "mono" or "stereo": so many channels will come to `write_sound`; None: none will.
         metadata: title, date and so on.
         crf: x264's quality, 0 (lossless) to 51.
         live: write at once what arrives, so that the file plays even if the process is killed, at some cost in size.
@@ -58,6 +67,7 @@ class VideoWriter:
         colour: Colour | None = None,
         aspect: Fraction | None = None,
         sound: Sequence[Stream] = (),
+        microphone: str | None = None,
         metadata: Mapping[str, str] | None = None,
         crf: int = 20,
         live: bool = False,
@@ -65,10 +75,11 @@ class VideoWriter:
         self.path = path
         self._time_base, self._rate, self._aspect = time_base, rate, aspect
         self._colour = colour
-        self._sound, self._metadata = sound, dict(metadata or {})
+        self._sound, self._microphone, self._metadata = sound, microphone, dict(metadata or {})
         self._crf, self._live = crf, live
         self._container: OutputContainer | None = None
         self._copies: dict[int, Stream] = {}
+        self._heard: AudioStream | None = None
         self._next_key_pts = 0
 
     def __enter__(self) -> "VideoWriter":
@@ -79,12 +90,18 @@ class VideoWriter:
         if self._container is None:
             return
         try:
-            if kind is None:
-                self._container.mux(self._video.encode())
-            self._container.close()
+            try:
+                if kind is None:
+                    self._container.mux(self._video.encode())
+                    self._container.mux(self._heard.encode() if self._heard else ())
+            finally:
+                self._container.close()
         except (av.FFmpegError, OSError):
             if kind is None:
                 raise
+        finally:
+            if self._live and self.path.suffix.lower() in MP4_SUFFIXES:
+                _drop_torn_piece(self.path)
 
     def write(self, picture: Frame, pts: int, duration: int = 0) -> None:
         """Encode a frame; all have one size.
@@ -115,11 +132,25 @@ class VideoWriter:
         packet.stream = self._copies[packet.stream.index]
         self._container.mux(packet)
 
+    def write_sound(self, samples: AudioFrame) -> None:
+        """Encode some of the microphone's sound, which follows what came before; after the first frame.
+
+        Args:
+            samples: fltp at `microphone.RATE`, its times counted from the same zero as the frames'.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        assert self._container is not None
+        assert self._heard is not None
+        self._container.mux(self._heard.encode(samples))
+
     def _open(self, width: int, height: int) -> OutputContainer:
         self._container = container = av.open(str(self.path), "w", container_options=self._container_options())
         container.metadata.update(self._metadata)
         self._video = self._add_video(container, width, height)
         self._copies = {stream.index: self._add_sound(container, stream) for stream in self._sound}
+        self._heard = self._add_heard(container, self._microphone) if self._microphone else None
         try:
             container.start_encoding()
         except (av.error.ArgumentError, av.error.InvalidDataError) as error:
@@ -129,11 +160,12 @@ class VideoWriter:
         return container
 
     def _container_options(self) -> dict[str, str]:
-        if self.path.suffix.lower() not in MP4_SUFFIXES:
-            return {"flush_packets": "1", "cluster_time_limit": f"{1000 * _LIVE_PIECE_S}"} if self._live else {}
+        is_mp4 = self.path.suffix.lower() in MP4_SUFFIXES
         if self._live:
-            return {"flush_packets": "1", "movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        return {"movflags": "faststart", "movie_timescale": str(self._movie_timescale())}
+            pieces = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+            pieces = pieces if is_mp4 else {"cluster_time_limit": f"{1000 * _LIVE_PIECE_S}"}
+            return {"flush_packets": "1", "max_interleave_delta": f"{_INTERLEAVE_US}", **pieces}
+        return {"movflags": "faststart", "movie_timescale": str(self._movie_timescale())} if is_mp4 else {}
 
     def _movie_timescale(self) -> int:
         """Ticks per second in which MP4 says how late a stream starts; its own default, 1000, would round that."""
@@ -155,6 +187,11 @@ class VideoWriter:
         self._colour.tag(codec)
         return stream
 
+    def _add_heard(self, container: OutputContainer, layout: str) -> AudioStream:
+        stream = container.add_stream("aac", rate=RATE, layout=layout)
+        stream.bit_rate = _SOUND_BITS_PER_S
+        return stream
+
     def _add_sound(self, container: OutputContainer, source: Stream) -> Stream:
         try:
             stream = container.add_stream_from_template(source)
@@ -165,6 +202,19 @@ class VideoWriter:
             ) from error
         stream.metadata.update(source.metadata)
         return stream
+
+
+def _drop_torn_piece(path: Path) -> None:
+    """Cut off what a full disk left of the last piece of a fragmented MP4: decoders take offence at half a frame."""
+    with suppress(OSError), path.open("rb+") as file:
+        size, position, end = file.seek(0, os.SEEK_END), 0, 0
+        while position + 8 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            position += max(length, 8)
+            if kind in {b"moov", b"mdat", b"mfra"} and position <= size:  # header, frames, index
+                end = position
+        file.truncate(end)
 
 
 def check_video_path(path: Path, flag: str) -> None:

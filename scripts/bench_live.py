@@ -27,7 +27,8 @@ from rich.table import Table
 
 from allaprima.errors import InputError
 from allaprima.gallery import find_style
-from allaprima.infer.camera import DeviceCamera, NewestFrame, parse_size
+from allaprima.infer.camera import NewestFrame, parse_size
+from allaprima.infer.device import DeviceCamera
 from allaprima.infer.live import Tally, run_live
 from allaprima.infer.providers import import_onnxruntime
 from allaprima.infer.stylizer import Stylizer
@@ -101,6 +102,7 @@ class CopyingSink:
     """Copies each painting, as a virtual camera would, and notes when."""
 
     closed = False
+    description, problem = "copies", None
 
     def __init__(self, device: SyntheticDevice) -> None:
         self.times_s: list[tuple[float, float, float]] = []
@@ -251,7 +253,7 @@ def memory_mb(field: str = "VmRSS") -> float:
 
 
 def _open(device: SyntheticDevice) -> DeviceCamera:
-    with patch("allaprima.infer.camera._open_device", return_value=device):
+    with patch("allaprima.infer.device._open_device", return_value=device):
         return DeviceCamera(0)
 
 
@@ -319,8 +321,8 @@ def _run_cam(style: str, size: str, threads: str, frames: str) -> int:
                 print(f"frame {self.painted}: {memory_mb():.1f} MB", flush=True)
 
     with (
-        patch("allaprima.infer.camera._open_device", return_value=device),
-        patch("allaprima.commands.cam._sinks", return_value=[ReadingSink(device)]),
+        patch("allaprima.infer.device._open_device", return_value=device),
+        patch("allaprima.commands.cam._Session._sinks", return_value=[ReadingSink(device)]),
     ):
         return main(["cam", "0", "--style", style, "--threads", threads, "--provider", "cpu"])
 

@@ -21,9 +21,10 @@ class MjpegCamera:
         pictures: what it sees.
         fps: pictures per second.
         end: after the last picture start anew (`repeat`), keep silent (`hold`) or hang up (`die`).
+        port: where it listens; 0: anywhere.
     """
 
-    def __init__(self, pictures: Iterable[Picture], *, fps: float = 30, end: str = "repeat") -> None:
+    def __init__(self, pictures: Iterable[Picture], *, fps: float = 30, end: str = "repeat", port: int = 0) -> None:
         self._closed = closed = threading.Event()
         jpegs = [to_jpeg(picture) for picture in pictures]
 
@@ -46,9 +47,10 @@ class MjpegCamera:
                 except OSError:  # the other side has gone
                     return
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/video"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}/video"
 
     def __enter__(self) -> "MjpegCamera":
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)

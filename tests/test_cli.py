@@ -19,10 +19,12 @@ GIVEN = {
     "image": ["a.jpg", "b/", "--style", "s", "-o", "out/"],
     "video": ["clip.mp4", "--style", "s", "-o", "out.mp4"],
     "cam": ["--style", "s"],
+    "cameras": ["--json"],
     "photos": ["here"],
     "tune": ["p.jpg", "--photos", "here", "--out", "study"],
     "styles": [],
     "bench": ["s"],
+    "doctor": [],
 }
 
 

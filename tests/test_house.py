@@ -173,6 +173,8 @@ def test_the_wheel_holds_every_module_and_style(wheel: Path) -> None:
     }
     styles = ROOT / "allaprima" / "styles"
     data = {f"allaprima/styles/{path.name}" for kind in ("onnx", "jpg", "md") for path in styles.glob(f"*.{kind}")}
+    data |= {f"allaprima/infer/masks/{path.name}" for path in (ROOT / "infer" / "masks").iterdir()}
+    data.add("allaprima/train/base.safetensors")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if ".dist-info/" not in name} == modules | data | {"allaprima/py.typed"}
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -21,10 +22,13 @@ from tiny import frame_style
 
 from allaprima.errors import InputError
 from allaprima.infer.ahead import ahead
-from allaprima.infer.camera import Capture, DeviceCamera, NewestFrame, open_camera, parse_size
+from allaprima.infer.camera import Capture, NewestFrame, open_camera, parse_size
+from allaprima.infer.device import DeviceCamera
 from allaprima.infer.live import Tally, run_live
 from allaprima.infer.sinks import Recording
 from allaprima.infer.window import display_problem
+
+BACK_END = {"win32": "MSMF", "darwin": "AVFOUNDATION"}.get(sys.platform, "V4L2")
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
@@ -226,10 +230,10 @@ def test_a_clip_as_a_camera_plays_once_at_its_own_speed(tmp_path: Path, monkeypa
         nonlocal now_s
         now_s += seconds
 
-    monkeypatch.setattr("allaprima.infer.camera.monotonic", lambda: now_s)
-    monkeypatch.setattr("allaprima.infer.camera.sleep", sleep)
+    monkeypatch.setattr("allaprima.infer.played.monotonic", lambda: now_s)
+    monkeypatch.setattr("allaprima.infer.played.sleep", sleep)
     camera = open_camera(str(clip), size=(640, 480), fps=30)
-    assert camera.notes == ["--size is ignored: it is for a camera index", "--fps is ignored: it is for a camera index"]
+    assert camera.notes == [f"--{flag} is ignored: it is for cameras of this machine" for flag in ("size", "fps")]
     for _ in camera.frames():
         shown_s.append(now_s)
         now_s += 0.02  # who takes the frames is slow
@@ -238,10 +242,10 @@ def test_a_clip_as_a_camera_plays_once_at_its_own_speed(tmp_path: Path, monkeypa
 
 
 class FakeDevice:
-    """In place of cv2.VideoCapture: a camera that knows 320x240 at 15 fps only, and is unplugged after 3 frames."""
+    """In place of cv2.VideoCapture: a camera that knows 320x240 at 15 fps only, and is unplugged after 4 frames."""
 
     def __init__(self) -> None:
-        self.left, self.released = 3, False
+        self.left, self.released = 4, False
         self.asked: dict[int, float] = {}
 
     def isOpened(self) -> bool:  # noqa: N802
@@ -268,18 +272,18 @@ class FakeDevice:
 
 def test_a_device_is_asked_and_says_what_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     device = FakeDevice()
-    monkeypatch.setattr("allaprima.infer.camera._open_device", lambda index: device)
-    monkeypatch.setattr("allaprima.infer.camera.sleep", lambda seconds: None)
+    monkeypatch.setattr("allaprima.infer.device._open_device", lambda index, back_end: device)
+    monkeypatch.setattr("allaprima.infer.device._GIVE_UP_S", 0.2)
     camera = DeviceCamera(3, size=(640, 480), fps=30)
     assert device.asked[cv2.CAP_PROP_FRAME_WIDTH] == 640
     assert device.asked[cv2.CAP_PROP_FPS] == 30
-    assert camera.description == "camera 3: 320x240 at 15 fps"
+    assert camera.description == f"camera 3: 320x240 at 15 fps ({BACK_END})"
     assert camera.notes == [
         "camera 3 gives 320x240 px, not --size 640x480",
         "camera 3 gives 15 frames per second, not --fps 30",
     ]
     frames = camera.frames()
-    pictures = [next(frames) for _ in range(3)]
+    pictures = [picture for picture in islice(frames, 3) if picture is not None]  # the first was read on opening
     assert [picture[0, 0].tolist() for picture in pictures] == [[32, 20, 10], [31, 20, 10], [30, 20, 10]]
     with pytest.raises(InputError, match="camera 3 stopped sending pictures: check its cable"):
         next(frames)
@@ -288,7 +292,7 @@ def test_a_device_is_asked_and_says_what_it_gives(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_camera_that_does_not_exist() -> None:
-    with pytest.raises(InputError, match="camera 73 cannot be opened: plug it in"):
+    with pytest.raises(InputError, match=rf"camera 73 cannot be opened \({BACK_END}: .*\): plug it in"):
         open_camera("73")
 
 
@@ -315,6 +319,9 @@ def test_sizes_that_are_none(text: str) -> None:
 
 class ListSink:
     """Keeps the numbers it was given; closes itself after `limit`."""
+
+    description = "a list"
+    problem: str | None = None
 
     def __init__(self, limit: int | None = None) -> None:
         self.numbers: list[int] = []

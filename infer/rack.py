@@ -1,0 +1,90 @@
+"""The styles of a live session: one paints, the next is loaded beside it, and they change places between two frames."""
+
+from collections.abc import Callable, Sequence
+from threading import Thread
+from time import monotonic
+
+import numpy as np
+
+from ..errors import InputError
+from ..pictures import Frame
+from .look import blend
+from .stylizer import Stylizer
+
+KEPT = 3
+"""Styles that stay loaded, about 30 MB each: going back to the one before is immediate."""
+FADE_S = 0.4
+"""How long one style takes to become the next, where they fade."""
+
+
+class Rack:
+    """Styles by number, opened on a thread of their own.
+
+    Args:
+        names: of the styles, in the order of their numbers.
+        open_: opens one by name; InputError where that cannot be done.
+        first: number of the one to begin with, which is opened at once.
+        fade: let one style turn into the next; both are painted meanwhile.
+
+    Raises:
+        InputError: the first one cannot be opened.
+    """
+
+    problem: str | None = None
+    """Why the last one chosen could not be opened."""
+
+    def __init__(
+        self, names: Sequence[str], open_: Callable[[str], Stylizer], *, first: int = 0, fade: bool = False
+    ) -> None:
+        self.names, self.chosen = tuple(names), first
+        self._open, self._thread = open_, Thread()
+        self._loaded = {first: open_(self.names[first])}
+        self._painting = first
+        self._shape: tuple[int, ...] = ()
+        self._fade, self._fading, self._since_s = fade, self.stylizer, 0.0
+        self._last = self.stylizer
+
+    @property
+    def name(self) -> str:
+        """The style that paints."""
+        return self.names[self._painting]
+
+    @property
+    def stylizer(self) -> Stylizer:
+        """The same."""
+        return self._loaded[self._painting]
+
+    @property
+    def loading(self) -> bool:
+        """Whether the one chosen is still being opened."""
+        return self.chosen != self._painting
+
+    def choose(self, number: int) -> None:
+        """Ask for a style; it paints from the frame on at which it is ready. Numbers go round at both ends."""
+        self.chosen, self.problem = number % len(self.names), None
+        if not self._thread.is_alive():
+            self._thread = Thread(target=self._load, name="rack", daemon=True)
+            self._thread.start()
+
+    def paint(self, photo: Frame) -> Frame:
+        """Paint with the style of the moment: (H, W, 3) uint8 RGB -> the same."""
+        self._shape, stylizer = photo.shape, self.stylizer
+        painting = stylizer(photo)
+        if stylizer is not self._last:
+            self._fading, self._last, self._since_s = self._last, stylizer, monotonic()
+        share = (monotonic() - self._since_s) / FADE_S
+        return blend(painting, self._fading(photo), share) if self._fade and share < 1 else painting
+
+    def _load(self) -> None:
+        """Open what is chosen, until nothing else was chosen meanwhile."""
+        while (number := self.chosen) != self._painting:
+            try:
+                stylizer = self._loaded.get(number) or self._open(self.names[number])
+                if self._shape:
+                    stylizer(np.zeros(self._shape, np.uint8))  # the first frame is slow: it takes the memory
+            except InputError as error:
+                self.problem, self.chosen = str(error), self._painting
+                return
+            self._loaded = {n: s for n, s in self._loaded.items() if n != number} | {number: stylizer}  # newest last
+            self._painting = number
+            self._loaded = dict(list(self._loaded.items())[-KEPT:])

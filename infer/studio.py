@@ -1,0 +1,69 @@
+"""The painting half of a live session: a frame in, the picture that the user has chosen to see out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ..pictures import Frame
+from .keep_colours import KeepColours
+from .look import Look, Smoother, blend, split
+from .mask import Mask, composite
+from .video import Paint
+
+Snapshot = Callable[[Frame, Frame], None]
+
+
+class Studio:
+    """Paints frame after frame as `look` has it at that moment.
+
+    Args:
+        paint: the style, at whatever size it sees fit.
+        look: what the user chose; read for each frame.
+        open_mask: opens what finds the person, when it is first wanted.
+    """
+
+    snapshot: Snapshot | None = None
+    """Is given the next frame and its painting, copies of them, and forgotten."""
+
+    def __init__(self, paint: Paint, look: Look, *, open_mask: Callable[[], Mask] = Mask) -> None:
+        self.look, self._paint, self._open_mask = look, paint, open_mask
+        self._keep_colours, self._smoother = KeepColours(), Smoother()
+        self._mask: Mask | None = None
+        self._still: Frame | None = None
+
+    def __call__(self, photo: Frame) -> Frame:
+        """(H, W, 3) uint8 RGB -> the same."""
+        look = replace(self.look)  # it may change on the way
+        if look.frozen and self._still is not None:
+            return self._still
+        if look.mirror:
+            photo = np.asarray(cv2.flip(photo, 1), dtype=np.uint8)
+        painting = self._painted(photo, look)
+        if snapshot := self.snapshot:
+            self.snapshot = None
+            snapshot(photo.copy(), painting.copy())
+        if look.split is not None:
+            painting = split(painting, photo, look.split)
+        self._still = painting if look.frozen else None
+        return painting
+
+    def _painted(self, photo: Frame, look: Look) -> Frame:
+        painting = self._paint(photo)
+        if look.keep_colours:
+            painting = self._keep_colours(painting, photo)
+        if look.smoothing:
+            painting = self._smoother(painting, photo, look.smoothing)
+        else:
+            self._smoother.forget()
+        if look.mask != "off":
+            painting = self._masked(painting, photo, look)
+        return blend(painting, photo, look.strength) if look.strength < 1 else painting
+
+    def _masked(self, painting: Frame, photo: Frame, look: Look) -> Frame:
+        self._mask = self._mask or self._open_mask()
+        person = self._mask(photo)
+        if look.mask == "person":
+            return composite(photo, painting, person)
+        return composite(painting, photo, person)

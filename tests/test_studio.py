@@ -1,0 +1,321 @@
+"""What the user changes while a live session runs: styles, the look of the picture, keys, and what is remembered."""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import frame_style
+
+from allaprima import remembered
+from allaprima.errors import InputError
+from allaprima.infer.controls import Controls, Key
+from allaprima.infer.look import Look, Smoother, blend, split
+from allaprima.infer.overlay import draw_help, draw_lines
+from allaprima.infer.rack import FADE_S, KEPT, Rack
+from allaprima.infer.studio import Studio
+from allaprima.infer.stylizer import Stylizer
+from allaprima.pictures import Frame
+from allaprima.remembered import Remembered, recall, remember
+
+RANDOM = np.random.default_rng(0)
+
+
+def picture(height: int = 48, width: int = 64) -> Frame:
+    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """The test's own timeout is the limit."""
+    while not happened():
+        threading.Event().wait(0.005)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Negatives, under five names, and one file that is no style."""
+    for name in "abcde":
+        frame_style(tmp_path / f"{name}.onnx", name=name)
+    (tmp_path / "broken.onnx").write_bytes(b"not a style")
+    return tmp_path
+
+
+@pytest.fixture
+def rack(folder: Path) -> Rack:
+    return Rack([*"abcde", "broken"], lambda name: Stylizer(folder / f"{name}.onnx", threads=1))
+
+
+# Styles.
+
+
+def test_a_style_paints_until_the_next_one_is_ready(folder: Path) -> None:
+    ready = threading.Event()
+
+    def open_(name: str) -> Stylizer:
+        if name != "a":
+            ready.wait()
+        return Stylizer(folder / f"{name}.onnx", threads=1)
+
+    rack, frame = Rack([*"abc"], open_), picture()
+    rack.choose(1)
+    for _ in range(3):
+        assert np.array_equal(rack.paint(frame), 255 - frame)
+        assert (rack.name, rack.loading) == ("a", True)
+    rack.choose(2)  # changed one's mind meanwhile
+    ready.set()
+    wait_for(lambda: not rack.loading)
+    assert rack.name == "c"
+
+
+def test_numbers_go_round_and_few_styles_stay_loaded(rack: Rack) -> None:
+    first = rack.stylizer
+    for number in (1, 2, 3, -2):
+        rack.choose(number)
+        wait_for(lambda: not rack.loading)
+        assert len(rack._loaded) <= KEPT
+    assert rack.name == "e"
+    rack.choose(6)
+    wait_for(lambda: not rack.loading)
+    assert rack.name == "a"
+    assert rack.stylizer is not first  # it had to go, and was opened again
+
+
+def test_a_style_that_cannot_be_opened_leaves_the_one_that_paints(rack: Rack) -> None:
+    rack.choose(5)
+    wait_for(lambda: rack.problem is not None)
+    assert "broken.onnx" in str(rack.problem)
+    assert (rack.name, rack.loading) == ("a", False)
+    rack.choose(1)
+    wait_for(lambda: not rack.loading)
+    assert (rack.name, rack.problem) == ("b", None)
+
+
+def test_a_first_style_that_cannot_be_opened_is_an_error(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"broken.onnx"):
+        Rack(["broken"], lambda name: Stylizer(folder / f"{name}.onnx"))
+
+
+# The look.
+
+
+@pytest.mark.parametrize(("strength", "expected"), [(0.0, 200), (1.0, 100), (0.5, 150), (0.25, 175)])
+def test_strength_mixes_painting_and_photo(strength: float, expected: int) -> None:
+    painting, photo = np.full((16, 16, 3), 100, np.uint8), np.full((16, 16, 3), 200, np.uint8)
+    assert (blend(painting, photo, strength) == expected).all()
+
+
+@pytest.mark.parametrize(("border", "column"), [(0.0, 0), (0.5, 32), (1.0, 64), (0.25, 16)])
+def test_photo_left_and_painting_right_of_the_border(border: float, column: int) -> None:
+    painting, photo = np.full((8, 64, 3), 100, np.uint8), np.full((8, 64, 3), 200, np.uint8)
+    shown = split(painting, photo, border)
+    assert (shown[:, : max(0, column - 1)] == 200).all()
+    assert (shown[:, column + 1 :] == 100).all()
+    if 0 < column < 64:
+        assert (shown[:, column - 1 : column + 1] == 255).all()
+
+
+def test_smoothing_holds_what_stands_still_and_lets_go_what_moves() -> None:
+    photo = np.zeros((64, 64, 3), np.uint8)
+    moved = photo.copy()
+    moved[:, 32:] = 255
+    before, after = np.full_like(photo, 100), np.full_like(photo, 200)
+    smoother = Smoother()
+    assert (smoother(before.copy(), photo, 0.8) == 100).all()  # the first one as it is
+    shown = smoother(after.copy(), moved, 0.8)
+    assert (shown[:, :16] == 120).all()  # 0.2 of the way where nothing moved
+    assert (shown[:, 48:] == 200).all()
+    smoother.forget()
+    assert (smoother(before.copy(), photo, 0.8) == 100).all()
+
+
+def test_smoothing_of_a_picture_of_another_size_begins_anew() -> None:
+    smoother = Smoother()
+    smoother(picture(), picture(), 0.5)
+    frame = picture(32, 32)
+    assert np.array_equal(smoother(frame.copy(), frame, 0.5), frame)
+
+
+# The studio.
+
+
+def test_the_picture_follows_the_look(rack: Rack) -> None:
+    look, frame = Look(), picture()
+    studio = Studio(rack.paint, look)
+    assert np.array_equal(studio(frame), 255 - frame)
+    look.mirror = True
+    assert np.array_equal(studio(frame), 255 - frame[:, ::-1])
+    look.mirror, look.strength = False, 0.0
+    assert np.array_equal(studio(frame), frame)
+    look.strength, look.split = 1.0, 0.5
+    shown = studio(frame)
+    assert np.array_equal(shown[:, :31], frame[:, :31])
+    assert np.array_equal(shown[:, 33:], 255 - frame[:, 33:])
+    look.split, look.keep_colours = None, True
+    kept = studio(frame)
+    assert not np.array_equal(kept, 255 - frame)
+    assert abs(kept.astype(int) - frame).mean() > 10
+
+
+def test_a_frozen_picture_stays_as_it_was(rack: Rack) -> None:
+    look = Look()
+    studio = Studio(rack.paint, look)
+    studio(picture())
+    look.frozen = True
+    still = studio(picture()).copy()
+    for _ in range(5):
+        assert np.array_equal(studio(picture()), still)
+    look.frozen, frame = False, picture()
+    assert np.array_equal(studio(frame), 255 - frame)
+
+
+def test_a_snapshot_is_of_the_next_frame_and_of_one(rack: Rack) -> None:
+    look, taken = Look(split=0.5, mirror=True), list[tuple[Frame, Frame]]()
+    studio, frame = Studio(rack.paint, look), picture()
+    studio.snapshot = lambda photo, painting: taken.append((photo, painting))
+    studio(frame)
+    studio(picture())
+    [(photo, painting)] = taken
+    assert np.array_equal(photo, frame[:, ::-1])
+    assert np.array_equal(painting, 255 - photo)  # whole, whatever the window shows
+
+
+def test_one_style_turns_into_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame_style(folder / "same.onnx", "Identity", name="same")
+    rack = Rack(["a", "same"], lambda name: Stylizer(folder / f"{name}.onnx", threads=1), fade=True)
+    now, frame = [10.0], np.full((32, 32, 3), 200, np.uint8)
+    monkeypatch.setattr("allaprima.infer.rack.monotonic", lambda: now[0])
+    assert (rack.paint(frame) == 55).all()
+    rack.choose(1)
+    wait_for(lambda: not rack.loading)
+    shown = []
+    for _ in range(6):
+        shown.append(int(rack.paint(frame)[0, 0, 0]))
+        now[0] += FADE_S / 4
+    assert shown == [55, 91, 128, 164, 200, 200]
+
+
+# Keys.
+
+
+@pytest.fixture
+def controls(rack: Rack) -> Controls:
+    return Controls(Look(), rack)
+
+
+def test_keys_change_the_look(controls: Controls) -> None:
+    look = controls.look
+    for key, name, value in [
+        ("c", "keep_colours", True),
+        ("m", "mirror", True),
+        ("M", "mirror", False),
+        (" ", "frozen", True),
+        ("-", "strength", 0.9),
+        ("+", "strength", 1.0),
+        ("=", "strength", 1.0),
+        ("]", "smoothing", 0.1),
+        ("[", "smoothing", 0.0),
+        ("[", "smoothing", 0.0),
+        (".", "split", None),
+        ("s", "split", 0.5),
+        (".", "split", 0.55),
+        (",", "split", 0.5),
+        ("s", "split", None),
+    ]:
+        controls.press(key)
+        assert getattr(look, name) == value, key
+    controls.drag(0.3)
+    assert look.split is None
+    controls.press("s")
+    for share, border in ((0.3, 0.3), (-4, 0), (7, 1)):
+        controls.drag(share)
+        assert look.split == border
+
+
+def test_keys_choose_styles(controls: Controls) -> None:
+    for key, chosen in (("n", 1), ("n", 2), ("b", 1), ("5", 4), ("1", 0)):
+        controls.press(key)
+        assert controls.rack.chosen == chosen
+        assert controls.notice == "abcde"[chosen]
+        wait_for(lambda: not controls.rack.loading)
+    controls.press("9")  # there are six
+    assert controls.rack.chosen == 0
+
+
+def test_keys_of_the_window(controls: Controls) -> None:
+    for key, name in (("o", "overlay"), ("h", "help"), ("?", "help"), ("f", "full_screen"), ("q", "quit")):
+        before = getattr(controls, name)
+        controls.press(key)
+        assert getattr(controls, name) is not before
+    controls.quit = False
+    controls.press("\x1b")
+    assert controls.quit
+
+
+def test_no_key_means_two_things_and_all_are_in_the_help(rack: Rack) -> None:
+    pressed: list[str] = []
+    more = Key("r", "r", "record", (lambda: pressed.append("r"),))
+    controls = Controls(Look(), rack, more=(more,))
+    keys = "".join(entry.keys for entry in controls.table)
+    assert len(set(keys)) == len(keys)
+    assert all(entry.label and entry.what.isascii() for entry in controls.table)
+    controls.press("R")
+    controls.press("~")
+    assert pressed == ["r"]
+
+
+# Over the picture.
+
+
+@pytest.mark.parametrize("size", [(48, 64), (240, 320), (1080, 1920)])
+def test_figures_and_help_stay_in_the_picture(size: tuple[int, int], controls: Controls) -> None:
+    shown = np.full((*size, 3), 128, np.uint8)
+    draw_lines(shown, ["30.0 fps"])
+    assert (shown[: size[0] // 2] != 128).any()
+    assert size[0] < 100 or (shown[size[0] // 2 :] == 128).all()
+    draw_help(shown, [(entry.label, entry.what) for entry in controls.table])
+    border = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
+    assert border.max() < 100  # nothing was cut off
+
+
+# What is remembered.
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(remembered, "config_folder", lambda: tmp_path / "config" / "allaprima")
+    return tmp_path / "config" / "allaprima" / "live.json"
+
+
+def test_the_next_session_is_like_the_last(config: Path) -> None:
+    assert recall() == Remembered()
+    settings = Remembered(style="udnie", strength=0.4, smoothing=0.2, keep_colours=True, mirror=True, overlay=False)
+    remember(settings)
+    assert recall() == settings
+    assert [path.name for path in config.parent.iterdir()] == ["live.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"style": 3}', '{"strength": "x"}', "\x00", "[" * 5000])
+def test_a_file_that_says_nothing_sound_counts_as_none(config: Path, text: str) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text(text)
+    assert recall() == Remembered()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("strength", 2), ("smoothing", float("nan")), ("mirror", 1), ("style", [])]
+)
+def test_what_no_flag_could_say_is_not_taken(config: Path, name: str, value: object) -> None:
+    config.parent.mkdir(parents=True)
+    good = Remembered(style="a", strength=0.5, mirror=True)
+    config.write_text(json.dumps(asdict(good) | {name: value}))
+    assert recall() == Remembered(**(asdict(good) | {name: getattr(Remembered(), name)}))
+
+
+def test_where_nothing_can_be_kept_nothing_happens(config: Path) -> None:
+    config.parent.parent.mkdir(parents=True)
+    config.parent.write_text("a file where the folder should be")
+    remember(Remembered(style="a"))
+    assert recall() == Remembered()
