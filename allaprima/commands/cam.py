@@ -323,7 +323,7 @@ class _Session:
         now = self.tally.lately(dropped=self.newest.dropped)
         rates = f"{now.fps:.1f} fps  {now.latency_p50_ms:.0f} / {now.latency_p95_ms:.0f} ms  {now.dropped} dropped"
         size = f"{self.quality.scale:.0%}{' by itself' if self.quality.automatic else ''}"
-        style = f"{self.rack.name}{' (loading the next)' if self.rack.loading else ''}"
+        style = f"{self.rack.stylizer.name}{' (loading the next)' if self.rack.loading else ''}"
         lines = [rates, f"{style}  {self.rack.stylizer.provider}  {size}"]
         if path := self.recorder.path:
             lines.append(f"REC {path.name}")
