@@ -35,6 +35,7 @@ KEPT_OUT = ("starry_night", "great_wave", "udnie", "the_scream", "grande_jatte",
 ROUND_STEPS = 16  # towards one painting before the base moves
 FIRST_MOVE, LAST_MOVE = 1.0, 0.1  # of the way to where those steps led; falls linearly
 STROKE_SIZES = (0.7, 1.0, 1.4)
+K_TIMES = 2.0  # that of strength 1: who has drawn strong strokes soon draws gentle ones
 SAVE_EVERY = 20  # rounds
 SILENT = 0.001  # of the places where a channel could fire
 
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=260)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")
     arguments = parser.parse_args()
@@ -93,7 +94,8 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     paintings = []
     for file in files:
         picture = read_picture(file, what="painting")
-        paintings.append(Painting(file.stem, picture, Objective(config, trainer.vgg, picture, lambda: photos).k))
+        k = K_TIMES * Objective(config, trainer.vgg, picture, lambda: photos).k
+        paintings.append(Painting(file.stem, picture, k))
         console.print(f"{file.stem}: k = {paintings[-1].k:g}")
     base, first = _resume(arguments.out, trainer)
     trainer.step = first * ROUND_STEPS
