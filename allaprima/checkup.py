@@ -19,7 +19,7 @@ from . import __version__
 from .errors import InputError, describe_missing_library
 from .files import cache_folder
 from .gallery import shipped_styles
-from .machine import cpu_features, usable_cpus
+from .machine import LOAD_LOOPBACK, cpu_features, usable_cpus
 from .terminal import printable
 
 Mark = Literal["ok", "warning", "problem"]
@@ -46,7 +46,6 @@ _CURES = {
 _LITTLE_SPACE_GB = 1.0
 _ROOT = Path("/")
 _OBS_CAMERA = r"CLSID\{A3FCE0F5-3493-419F-958A-ABA1250EC20B}"  # under which OBS registers it on Windows
-_LOOPBACK = "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Allaprima"
 
 
 @dataclass(frozen=True)
@@ -282,7 +281,7 @@ def loopback_devices(library: str, root: Path = _ROOT) -> Iterator[Finding]:
     """The virtual cameras of v4l2loopback, and whether browsers list them."""
     nodes = [node for node in _video_nodes(root) if _is_virtual(node, root)]
     if not nodes:
-        cure = f"apt install v4l2loopback-dkms, then {_LOOPBACK}"
+        cure = f"apt install v4l2loopback-dkms, then {LOAD_LOOPBACK}"
         yield Finding("virtual camera", "warning", f"{library}, but no v4l2loopback device", cure)
         return
     text = f"{library}, {', '.join(f'/dev/{node.name}' for node in nodes)} (v4l2loopback)"
@@ -291,7 +290,7 @@ def loopback_devices(library: str, root: Path = _ROOT) -> Iterator[Finding]:
         cure = "sudo usermod -aG video $USER, then log out and in"
         yield Finding("virtual camera", "problem", f"{text} may not be opened by this user", cure)
     elif parameter.is_file() and "Y" not in parameter.read_text(encoding="ascii"):
-        cure = f"sudo modprobe -r v4l2loopback, then {_LOOPBACK}"
+        cure = f"sudo modprobe -r v4l2loopback, then {LOAD_LOOPBACK}"
         yield Finding("virtual camera", "warning", f"{text}; Chrome will not list it without exclusive_caps", cure)
     else:
         yield Finding("virtual camera", "ok", text)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+LOAD_LOOPBACK = "sudo modprobe v4l2loopback exclusive_caps=1 card_label=Allaprima"
+"""What gives Linux a virtual camera that browsers list too, once v4l2loopback is installed."""
+
 _SYSCTL = "/usr/sbin/sysctl"
 _TIMEOUT_S = 10
 

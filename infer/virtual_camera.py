@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import InputError
+from ..machine import LOAD_LOOPBACK
 from ..pictures import Frame
 from .sinks import fit
 
 _REMEDIES = {
-    "linux": "sudo apt install v4l2loopback-dkms && sudo modprobe v4l2loopback exclusive_caps=1 card_label=Allaprima",
+    "linux": f"sudo apt install v4l2loopback-dkms && {LOAD_LOOPBACK}",
     "darwin": "install OBS 30 or later (brew install --cask obs), start and stop its virtual camera once",
     "win32": "install OBS (winget install OBSProject.OBSStudio), or Unity Capture, and close what uses its camera",
 }

@@ -24,13 +24,12 @@ EVENNESS = 1.5
 """Exponent that makes equal steps of the dial look equal."""
 PHOTOS = 8
 """Photos that the medians are taken over."""
-MAX_STRENGTH = 2.0
 _LEAST = 1e-6  # variance
 
 
 @torch.no_grad()
 def style_weight(strength: float, loss: PerceptualLoss, vgg: VGGFeatures, painting: Frame, photos: Tensor) -> float:
-    """k at `strength` (0..`MAX_STRENGTH`).
+    """k at `strength`, 0 to 2.
 
     Args:
         strength: how much.
