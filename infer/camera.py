@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Protocol
 
 import cv2
-import numpy as np
 
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
@@ -113,7 +112,6 @@ class NewestFrame:
 
     Args:
         camera: an open camera.
-        mirror: swap left and right, as people expect to see themselves.
     """
 
     captured: int = 0
@@ -121,8 +119,8 @@ class NewestFrame:
     dropped: int = 0
     """Frames of those that a newer one replaced before anybody took them."""
 
-    def __init__(self, camera: Camera, *, mirror: bool = False) -> None:
-        self._camera, self._mirror = camera, mirror
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
         self._changed = Condition()
         self._newest: Capture | None = None
         self._error: BaseException | None = None
@@ -176,8 +174,6 @@ class NewestFrame:
                     self._keep(Capture(picture, monotonic()))
 
     def _keep(self, capture: Capture) -> None:
-        if self._mirror:
-            capture = Capture(np.asarray(cv2.flip(capture.picture, 1), dtype=np.uint8), capture.time_s)
         with self._changed:
             self.captured += 1
             self.dropped += self._newest is not None

@@ -212,15 +212,6 @@ def test_a_camera_that_fails_gives_its_last_frame_first() -> None:
             next_capture(captures)
 
 
-def test_mirror() -> None:
-    [picture] = numbered_pictures(1, 200, 100)
-    picture[:, 150:] = 7
-    with NewestFrame(ScriptedCamera([picture], gated=False), mirror=True) as newest:
-        seen = next_capture(newest.captures()).picture
-    assert (seen == picture[:, ::-1]).all()
-    assert seen.flags["C_CONTIGUOUS"]
-
-
 def test_a_clip_as_a_camera_plays_once_at_its_own_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ticks=[300, 3300, 9300, 12300], last_duration=300)
     now_s = 100.0

@@ -1,14 +1,33 @@
 """What the device at hand can do."""
 
+import ctypes
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's parameters, malloc.h
+
 
 def best_device() -> torch.device:
     """The accelerator at hand, else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees for its next step; whether that could be asked for (glibc only).
+
+    A step takes and frees blocks of some 30 MB each. glibc gives each back to the system at once, which clears every
+    page of it before it comes again: 110,000 page faults a step of 4 photos at 256 px, a quarter of its time.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    wanted = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+    return mallopt is not None and all(mallopt(name, value) == 1 for name, value in wanted.items())
 
 
 def free_bytes(device: torch.device) -> int | None:

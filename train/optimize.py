@@ -29,7 +29,7 @@ from ..models.vgg import VGGFeatures, load_vgg
 from ..pictures import WRITABLE_SUFFIXES, Frame, read_picture
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .config import OptimizeConfig
-from .device import best_device, free_bytes
+from .device import best_device, free_bytes, keep_freed_memory
 from .losses import PerceptualLoss
 from .photos import resize, resize_shorter, to_frame, to_tensor
 from .strength import style_weight
@@ -76,6 +76,7 @@ class Descent:
 
     def __init__(self, objective: PictureLoss, start: Tensor, optimizer: OptimizerName) -> None:
         """Take the picture to start from, RGB (1, 3, H, W)."""
+        keep_freed_memory()
         self.objective = objective
         self.x = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.optimizer: torch.optim.Optimizer

@@ -28,7 +28,7 @@ from ..pictures import read_picture
 from . import optimality
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from .config import TrainConfig, smallest_photo_px
-from .device import precision
+from .device import keep_freed_memory, precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize
 from .guard import Guard
 from .objective import Objective
@@ -98,6 +98,7 @@ class Trainer:
         planned = Schedule.plan(config, _steps(config, len(self.photos.paths)))
         self.schedule = checkpoint.schedule if checkpoint else planned
 
+        keep_freed_memory()
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(
             mixed_precision=precision(config.precision),
