@@ -5,8 +5,9 @@
     painted = paint(frame)                        # of the frame's size, whatever size it was painted at
 
 A network's cost grows with the pixels, so what a frame costs at one size tells what it would cost at the others. Going
-down takes three slow frames. Going up takes a second and the prediction that it will hold; where it did not, the next
-try waits twice as long, so that a load which stays does not make the picture hunt.
+down takes three slow frames. Going up takes a second and the prediction that it will hold, or three seconds of it where
+that is a close thing; where it did not hold, the next try waits twice as long, so that a load which stays does not make
+the picture hunt.
 """
 
 from collections import deque
@@ -27,10 +28,11 @@ _MULTIPLE_PX = 8  # what our networks pad to: anything else is painted and cut o
 _WINDOW = 20  # frames that are judged together
 _LATE = 3  # so many late ones among them are too many; the third highest of 20 is their 90th percentile
 _SETTLING = 2  # frames after a change that tell nothing: the first at a new size plan the session's memory
-_UP_MARGIN = 0.85  # of the limit: a step up has to promise that much air, or noise would undo it
+_UP_MARGIN = 0.85  # of the limit: a step up that promises that much air is sure, and noise will not undo it
 _WAIT_S, _LONGEST_WAIT_S = 1.0, 64.0  # before a step up
-_HELD_S = 30.0  # a step up that lasted so long has not failed
-_EASED, _EASED_S = 0.5, 3.0  # of what a frame took when a step up failed, for so long: that load is gone
+_CALM_S = 3.0  # of promises within the limit: then one that promises less air is tried as well
+_HELD_S = 60.0  # a step up that lasted so long has not failed
+_EASED, _EASED_S = 0.7, 3.0  # of what a frame took when a step up failed, for so long: that load is gone
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class QualityController:
         self._wait_s = _WAIT_S
         self._failed_full_ms = 0.0  # what a frame at full size would have taken when a step up failed
         self._strained_s = 0.0  # when it last took about so long
+        self._unsure_s = 0.0  # when a step up last promised not to hold
 
     @property
     def scale(self) -> float:
@@ -141,9 +144,14 @@ class QualityController:
             self._strained_s = time_s
         if time_s - self._strained_s >= _EASED_S or (self._climbed and lasted_s >= _HELD_S):
             self._wait_s, self._failed_full_ms = _WAIT_S, 0.0
-        if self._level == 0 or lasted_s < self._wait_s or any(self._dropped):
+        if self._level == 0:
             return
-        if self._predict_ms(p90_ms, self._steps[self._level - 1]) <= _UP_MARGIN * self._limit_ms:
+        promised_ms = self._predict_ms(p90_ms, self._steps[self._level - 1])
+        if promised_ms > self._limit_ms or any(self._dropped):
+            self._unsure_s = time_s
+            return
+        sure = promised_ms <= _UP_MARGIN * self._limit_ms or time_s - self._unsure_s >= _CALM_S
+        if sure and lasted_s >= self._wait_s:
             self._change(self._level - 1, p90_ms, time_s)
 
     def _predict_ms(self, cost_ms: float, scale: float) -> float:
@@ -152,7 +160,8 @@ class QualityController:
 
     def _change(self, level: int, p90_ms: float, time_s: float) -> None:
         self._climbed = level < self._level
-        self._level, self._changed_s, self._settling = level, time_s, _SETTLING
+        self._level, self._settling = level, _SETTLING
+        self._changed_s = self._unsure_s = time_s
         change = QualityChange(self.scale, p90_ms, self.budget_ms, dropped=any(self._dropped))
         self._costs_ms.clear()
         self._dropped.clear()

@@ -1,7 +1,7 @@
 """The styles of a live session: one paints, the next is loaded beside it, and they change places between two frames."""
 
 from collections.abc import Callable, Sequence
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 
 import numpy as np
@@ -37,7 +37,7 @@ class Rack:
         self, names: Sequence[str], open_: Callable[[str], Stylizer], *, first: int = 0, fade: bool = False
     ) -> None:
         self.names, self.chosen = tuple(names), first
-        self._open, self._thread = open_, Thread()
+        self._open, self._lock, self._at_work = open_, Lock(), False
         self._loaded = {first: open_(self.names[first])}
         self._painting = first
         self._shape: tuple[int, ...] = ()
@@ -61,10 +61,11 @@ class Rack:
 
     def choose(self, number: int) -> None:
         """Ask for a style; it paints from the frame on at which it is ready. Numbers go round at both ends."""
-        self.chosen, self.problem = number % len(self.names), None
-        if not self._thread.is_alive():
-            self._thread = Thread(target=self._load, name="rack", daemon=True)
-            self._thread.start()
+        with self._lock:
+            self.chosen, self.problem = number % len(self.names), None
+            if not self._at_work:
+                self._at_work = True
+                Thread(target=self._work, name="rack", daemon=True).start()
 
     def paint(self, photo: Frame) -> Frame:
         """Paint with the style of the moment: (H, W, 3) uint8 RGB -> the same."""
@@ -75,16 +76,27 @@ class Rack:
         share = (monotonic() - self._since_s) / FADE_S
         return blend(painting, self._fading(photo), share) if self._fade and share < 1 else painting
 
-    def _load(self) -> None:
-        """Open what is chosen, until nothing else was chosen meanwhile."""
-        while (number := self.chosen) != self._painting:
+    def _work(self) -> None:
+        """Load what is chosen, until nothing else was chosen meanwhile."""
+        while True:
+            with self._lock:
+                if (number := self.chosen) == self._painting:
+                    self._at_work = False
+                    return
             try:
-                stylizer = self._loaded.get(number) or self._open(self.names[number])
-                if self._shape:
-                    stylizer(np.zeros(self._shape, np.uint8))  # the first frame is slow: it takes the memory
+                stylizer = self._loaded.get(number) or self._opened(number)
             except InputError as error:
-                self.problem, self.chosen = str(error), self._painting
-                return
+                with self._lock:
+                    if number == self.chosen:
+                        self.problem, self.chosen = str(error), self._painting
+                continue
             self._loaded = {n: s for n, s in self._loaded.items() if n != number} | {number: stylizer}  # newest last
             self._painting = number
             self._loaded = dict(list(self._loaded.items())[-KEPT:])
+
+    def _opened(self, number: int) -> Stylizer:
+        """A style that has painted once: the first frame is slow, it takes the memory."""
+        stylizer = self._open(self.names[number])
+        if self._shape:
+            stylizer(np.zeros(self._shape, np.uint8))
+        return stylizer

@@ -1,8 +1,6 @@
 """The parts of a live session: overlapping stages, the newest frame, recordings, the figures."""
 
-import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,9 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture, read_clip
-from conftest import ROOT
 from mjpeg import MjpegCamera, number_of, numbered_pictures
-from tiny import frame_style
 
 from allaprima.errors import InputError
 from allaprima.infer.ahead import ahead
@@ -539,21 +535,6 @@ def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.fps == pytest.approx(2.0)
     assert report.latency_p50_ms == pytest.approx(150)  # of 100, 100, 200, 500
     assert report.latency_p95_ms == pytest.approx(455)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process")
-@pytest.mark.parametrize(("words", "expected"), [
-    (["live", "--fps", "50", "0", "--seconds", "0.5"], ["50 fps", "unbounded", "dropped", "latency p50, p95, ms"]),
-    (["overhead", "--seconds", "0.5"], ["camera", "painter", "sink", "call", "sum"]),
-    (["memory", "--frames", "2000"], ["frame 1000: ", "frame 2000: ", "growth since frame 1000: "]),
-])  # fmt: skip
-def test_the_benchmarks_run(tmp_path: Path, words: list[str], expected: list[str]) -> None:
-    style = frame_style(tmp_path / "negative.onnx")
-    command = [sys.executable, str(ROOT / "scripts/bench.py"), words[0], str(style), *words[1:], "--size", "64x48"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [text for text in expected if text not in done.stdout] == []
 
 
 # Recordings.

@@ -113,6 +113,15 @@ def test_back_at_full_size_after_a_load(seed: int) -> None:
     assert set(session.scales(since_s=end_s + 10)) == {1.0}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_full_size_that_only_just_holds_comes_back_too(seed: int) -> None:
+    """Painting takes 78 % of a frame's time, and three times as much under the load."""
+    end_s = 23 + seed / 3
+    session = Session(lambda s: 0.78 * BUDGET_MS * (3 if 3 <= s < end_s else 1), noise=0.04, seed=seed).run(end_s + 60)
+    assert set(session.scales(until_s=3)) == {1.0}
+    assert set(session.scales(since_s=end_s + 10)) == {1.0}
+
+
 def test_steps_up_that_failed_are_forgotten_once_the_load_is_gone() -> None:
     """Under this load each step up costs more than was promised, until the next is due half a minute later."""
     session = Session(lambda s: 154 if s < 40 else 18, noise=0.02, power=3.2).run(60)

@@ -93,6 +93,41 @@ def test_a_style_that_cannot_be_opened_leaves_the_one_that_paints(rack: Rack) ->
     assert (rack.name, rack.problem) == ("b", None)
 
 
+def test_a_choice_made_while_a_broken_style_loads_is_kept(folder: Path) -> None:
+    trying, go_on = threading.Event(), threading.Event()
+
+    def open_(name: str) -> Stylizer:
+        if name == "broken":
+            trying.set()
+            go_on.wait()
+        return Stylizer(folder / f"{name}.onnx", threads=1)
+
+    rack = Rack(["a", "b", "broken"], open_)
+    rack.choose(2)
+    trying.wait()
+    rack.choose(1)
+    go_on.set()
+    wait_for(lambda: not rack.loading)
+    assert (rack.name, rack.problem) == ("b", None)
+
+
+def test_a_loaded_style_paints_at_once(folder: Path) -> None:
+    """Painting something first to take the memory, as a new one does, would take time from the style that paints."""
+    painted: list[str] = []
+
+    class Counted(Stylizer):
+        def __call__(self, frame: Frame) -> Frame:
+            painted.append(self.name)
+            return super().__call__(frame)
+
+    rack = Rack([*"ab"], lambda name: Counted(folder / f"{name}.onnx", threads=1))
+    rack.paint(picture())
+    for number in (1, 0, 1):
+        rack.choose(number)
+        wait_for(lambda: not rack.loading)
+    assert painted == ["a", "b"]
+
+
 def test_a_first_style_that_cannot_be_opened_is_an_error(folder: Path) -> None:
     with pytest.raises(InputError, match=r"broken.onnx"):
         Rack(["broken"], lambda name: Stylizer(folder / f"{name}.onnx"))
