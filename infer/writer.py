@@ -32,7 +32,8 @@ from .microphone import RATE
 MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 VIDEO_SUFFIXES = (*MP4_SUFFIXES, ".mkv")
 _MAX_TIMESCALE = 2**31 - 1
-_LIVE_PIECE_S = 1
+_LIVE_KEY_S = 1  # between two key frames
+_LIVE_PIECE_S = 0.5  # written at once: what a kill may cost
 _INTERLEAVE_US = 500_000  # for so long do live frames wait for their sound
 _SOUND_BITS_PER_S = 128_000
 
@@ -122,8 +123,8 @@ class VideoWriter:
         frame = self._colour.to_yuv(even)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
         if self._live and pts >= self._next_key_pts:
-            frame.pict_type = PictureType.I  # what a kill cuts off begins at the last of these
-            self._next_key_pts = pts + round(_LIVE_PIECE_S / self._time_base)
+            frame.pict_type = PictureType.I
+            self._next_key_pts = pts + round(_LIVE_KEY_S / self._time_base)
         container.mux(self._video.encode(frame))
 
     def copy(self, packet: "Packet[Stream]") -> None:
@@ -162,8 +163,11 @@ class VideoWriter:
     def _container_options(self) -> dict[str, str]:
         is_mp4 = self.path.suffix.lower() in MP4_SUFFIXES
         if self._live:
-            pieces = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-            pieces = pieces if is_mp4 else {"cluster_time_limit": f"{1000 * _LIVE_PIECE_S}"}
+            fragments = {
+                "movflags": "frag_keyframe+empty_moov+default_base_moof",
+                "frag_duration": f"{_LIVE_PIECE_S * 1e6:.0f}",
+            }
+            pieces = fragments if is_mp4 else {"cluster_time_limit": f"{_LIVE_PIECE_S * 1e3:.0f}"}
             return {"flush_packets": "1", "max_interleave_delta": f"{_INTERLEAVE_US}", **pieces}
         return {"movflags": "faststart", "movie_timescale": str(self._movie_timescale())} if is_mp4 else {}
 

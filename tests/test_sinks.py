@@ -229,7 +229,7 @@ def test_a_killed_process_leaves_all_but_the_last_second(tmp_path: Path, suffix:
                 process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     recorded = read_clip(path)
-    assert shown_s - 2 < recorded.times[-1] <= shown_s + 0.1
+    assert shown_s - 1 < recorded.times[-1] <= shown_s + 0.1
     assert recorded.sound_codecs == ["aac"]
     _, last_sound_s, _ = recorded.sound[0][-1]
     assert shown_s - 2.5 < last_sound_s < shown_s + 0.5
