@@ -1,11 +1,11 @@
-"""One self-contained HTML page that shows how good a style is: pictures, curve, figures; no scripts, nothing fetched.
+"""One self-contained HTML page that shows how good a style is: pictures, curves, figures; no scripts, nothing fetched.
 
 Whatever comes from cards and file names is escaped.
 """
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -86,6 +86,14 @@ class Curve:
     """After how many steps the curve is down at `level`."""
 
 
+@dataclass(frozen=True)
+class Unrest:
+    """How much a clip and its painting change from each frame to the next, in grey levels."""
+
+    photo: Sequence[float]
+    painting: Sequence[float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """What the page says."""
@@ -98,6 +106,7 @@ class Page:
     figures: Sequence[Figure]
     rows: Sequence[Row]
     curve: Curve | None
+    unrest: Unrest | None = None
     footer: str
 
     def html(self) -> str:
@@ -119,6 +128,11 @@ class Page:
             yield "<h2>How long the slow method takes to get there</h2>"
             yield "<p>Its loss, step by step, on a logarithmic scale; the line across is the network.</p>"
             yield _svg(self.curve)
+        if self.unrest:
+            yield "<h2>From frame to frame</h2>"
+            yield "<p>Mean change of light and dark from each frame of a clip to the next, in grey levels; where the "
+            yield "camera stands still, the painting should as well.</p>"
+            yield _unrest_svg(self.unrest)
         yield '<h2>Figures</h2>\n<div class="scroll"><table>'
         yield from map(_line, self.figures)
         yield f"</table></div>\n<footer>{escape(self.footer)}</footer>\n</body>\n</html>"
@@ -148,40 +162,76 @@ def _image(picture: Frame, words: str) -> str:
     return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(words)}">'
 
 
-def _svg(curve: Curve) -> str:
-    """The curve, the network's level and where they meet."""
-    steps = max(1, len(curve.j) - 1)
-    low, high = _decades([*curve.j, curve.level])
+class _Drawing:
+    """A plot's frame: x runs over 0..`last`, what stands in the drawing is placed by its share of the height."""
 
-    def x(step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / steps
+    def __init__(self, last: float, label: str) -> None:
+        self.last = max(1, last)
+        self.parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
 
-    def y(value: float) -> float:
-        share = math.log(max(value, low) / low) / math.log(high / low)
+    def x(self, value: float) -> float:
+        """In the drawing's units."""
+        return LEFT + (WIDTH - LEFT - RIGHT) * value / self.last
+
+    def y(self, share: float) -> float:
+        """Likewise, of 0 (bottom) to 1."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
 
-    def text(at_x: float, at_y: float, words: str, anchor: str = "middle", class_: str = "") -> str:
+    def text(self, at_x: float, at_y: float, words: str, anchor: str = "middle", class_: str = "") -> None:
+        """Words."""
         marked = f' class="{class_}"' if class_ else ""
-        return f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}"{marked}>{escape(words)}</text>'
+        self.parts.append(f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}"{marked}>{escape(words)}</text>')
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Loss over steps of L-BFGS">']
-    for tick in _ticks(low, high):
-        parts.append(f'<path d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}" class="line"/>')
-        parts.append(text(LEFT - 8, y(tick) + 4, f"{tick:g}", "end"))
-    for n in range(7):
-        parts.append(text(x(steps * n / 6), HEIGHT - BOTTOM + 20, f"{steps * n / 6:.0f}"))
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "steps of L-BFGS from noise"))
-    points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in enumerate(curve.j))
-    parts.append(f'<polyline points="{points}" class="curve"/>')
-    level = y(curve.level)
-    parts.append(f'<path d="M{LEFT} {level:.1f}H{WIDTH - RIGHT}" class="level"/>')
-    parts.append(text(WIDTH - RIGHT, level - 8, f"the network, {curve.level:.2f}", "end", "ours"))
+    def axes(self, ticks: Iterable[tuple[float, float]], words: str) -> None:
+        """A line across for each tick (its value, its share of the height), seven numbers below and what they are."""
+        for tick, share in ticks:
+            self.parts.append(f'<path d="M{LEFT} {self.y(share):.1f}H{WIDTH - RIGHT}" class="line"/>')
+            self.text(LEFT - 8, self.y(share) + 4, f"{tick:g}", "end")
+        for n in range(7):
+            self.text(self.x(self.last * n / 6), HEIGHT - BOTTOM + 20, f"{self.last * n / 6:.0f}")
+        self.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, words)
+
+    def line(self, shares: Iterable[float], class_: str) -> None:
+        """A curve through x = 0, 1, 2, ..."""
+        points = " ".join(f"{self.x(step):.1f},{self.y(share):.1f}" for step, share in enumerate(shares))
+        self.parts.append(f'<polyline points="{points}" class="{class_}"/>')
+
+    def __str__(self) -> str:
+        return "".join([*self.parts, "</svg>"])
+
+
+def _svg(curve: Curve) -> str:
+    """The curve, the network's level and where they meet."""
+    low, high = _decades([*curve.j, curve.level])
+    drawing = _Drawing(len(curve.j) - 1, "Loss over steps of L-BFGS")
+
+    def share(value: float) -> float:
+        return math.log(max(value, low) / low) / math.log(high / low)
+
+    drawing.axes(((tick, share(tick)) for tick in _ticks(low, high)), "steps of L-BFGS from noise")
+    drawing.line(map(share, curve.j), "curve")
+    level = drawing.y(share(curve.level))
+    drawing.parts.append(f'<path d="M{LEFT} {level:.1f}H{WIDTH - RIGHT}" class="level"/>')
+    drawing.text(WIDTH - RIGHT, level - 8, f"the network, {curve.level:.2f}", "end", "ours")
     if curve.crossing is not None:
-        at = x(curve.crossing)
-        parts.append(f'<path d="M{at:.1f} {level:.1f}V{HEIGHT - BOTTOM}" class="down"/>')
-        parts.append(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="5" class="ours"/>')
-        parts.append(text(at + 8, HEIGHT - BOTTOM - 8, f"{curve.crossing:.0f} steps", "start", "ours"))
-    return "".join([*parts, "</svg>"])
+        at = drawing.x(curve.crossing)
+        drawing.parts.append(f'<path d="M{at:.1f} {level:.1f}V{HEIGHT - BOTTOM}" class="down"/>')
+        drawing.parts.append(f'<circle cx="{at:.1f}" cy="{level:.1f}" r="5" class="ours"/>')
+        drawing.text(at + 8, HEIGHT - BOTTOM - 8, f"{curve.crossing:.0f} steps", "start", "ours")
+    return str(drawing)
+
+
+def _unrest_svg(unrest: Unrest) -> str:
+    """Photo and painting, from 0 upwards."""
+    high = 1.1 * max(*unrest.photo, *unrest.painting, 1.0)
+    step = next(d * 10.0**p for p in range(-1, 3) for d in (1, 2, 5) if high <= 7 * d * 10.0**p)
+    drawing = _Drawing(len(unrest.photo) - 1, "Change from frame to frame")
+    drawing.axes(((n * step, n * step / high) for n in range(int(high / step) + 1)), "frames")
+    for values, class_ in ((unrest.photo, "curve"), (unrest.painting, "curve level")):
+        drawing.line((value / high for value in values), class_)
+    drawing.text(WIDTH - RIGHT, TOP - 4, "the painting", "end", "ours")
+    drawing.text(WIDTH - RIGHT - 90, TOP - 4, "the clip itself", "end")
+    return str(drawing)
 
 
 def _decades(values: Sequence[float]) -> tuple[float, float]:

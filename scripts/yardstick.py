@@ -1,9 +1,14 @@
-"""What J does not see, for any style files: grids, error along true motion, flicker (allaprima.train.artefacts).
+"""What J does not see, for any style files: grids and steadiness (allaprima.train.artefacts).
 
     python scripts/yardstick.py starry_night other.onnx --yardstick-photos DIR --motion PAN.mp4 --still CLIP.mp4
 
 A motion is a folder of the Middlebury flow benchmark (frame10.png, frame11.png, flow10.flo) or a clip with its affine
 motions beside it, in CLIP.json. A still clip shows a scene in which nothing moves but the camera's noise.
+
+Columns: grid at each period; motion: error along true motion over the photo's; alive: change where the photo moves,
+over the photo's; flicker: change of a still clip, over the photo's; and on clips made up from the first photos
+(allaprima.train.scenes): noise, flicker with stronger noise; lamp and enters, change of the painting where the photo
+does not change, over the photo's change all in all, when a lamp swells and when something enters at the edge.
 """
 
 import argparse
@@ -20,10 +25,22 @@ from allaprima.errors import InputError
 from allaprima.infer.clip import open_clip
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import show_table
-from allaprima.train.artefacts import GRID_PERIODS, Motion, Stylize, flicker, grid, motion_error
+from allaprima.train.artefacts import (
+    GRID_PERIODS,
+    Motion,
+    Stylize,
+    changes,
+    flicker,
+    grid,
+    liveliness,
+    motion_error,
+)
 from allaprima.train.photos import resize_shorter
+from allaprima.train.scenes import entering, lamp, noisy
 
 PHOTO_PX = 384
+SCENES = 4
+STRONG_NOISE = 6.0  # grey levels, standard deviation
 
 
 @dataclass(frozen=True)
@@ -35,16 +52,26 @@ class Yardstick:
     still: Sequence[Frame]
 
     def measure(self, stylize: Stylize) -> dict[str, float]:
-        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `motion`, `flicker`; those there is material for."""
+        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `motion` and so on; those there is material for."""
         figures: dict[str, float] = {}
         if self.photos:
             grids = [grid(stylize(photo)) for photo in self.photos]
             figures |= {f"grid/{p}": float(np.median([g[p] for g in grids])) for p in GRID_PERIODS}
+            figures |= measure_scenes(stylize, self.photos[:SCENES])
         if self.motions:
             figures["motion"] = motion_error(stylize, self.motions)
+            figures["alive"] = liveliness(stylize, self.motions)
         if self.still:
             figures["flicker"] = flicker(stylize, self.still)
         return figures
+
+
+def measure_scenes(stylize: Stylize, photos: Sequence[Frame]) -> dict[str, float]:
+    """`noise`, `lamp` and `enters`: means over clips made up from the photos."""
+    figures = {"noise": [flicker(stylize, noisy(photo, deviation=STRONG_NOISE)) for photo in photos]}
+    for name, scene in (("lamp", lamp), ("enters", entering)):
+        figures[name] = [changes(stylize, scene(photo)).spill for photo in photos]
+    return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +150,7 @@ def main() -> None:
     rows["the photos themselves"] = yardstick.measure(lambda frame: frame)
     table = Table("style", *next(iter(rows.values())))
     for name, figures in rows.items():
-        table.add_row(Path(name).name, *(f"{value:.1f}" for value in figures.values()))
+        table.add_row(Path(name).name, *(f"{value:.2f}" for value in figures.values()))
     show_table(table)
 
 

@@ -1,10 +1,28 @@
 """Grids, errors along motion, flicker: cases whose answer is known."""
 
+import math
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 import pytest
 
 from allaprima.pictures import Frame
-from allaprima.train.artefacts import GRID_PERIODS, Motion, Warp, flicker, grid, luma, motion_error
+from allaprima.train.artefacts import (
+    GRID_PERIODS,
+    NEAR_PX,
+    STILL_PX,
+    Changes,
+    Motion,
+    Warp,
+    changes,
+    flicker,
+    grid,
+    liveliness,
+    luma,
+    motion_error,
+)
+from allaprima.train.scenes import LEVELS, PANS_PX, entering, lamp, noisy, pans
 
 
 def texture(height: int, width: int, seed: int = 0) -> Frame:
@@ -63,3 +81,115 @@ def test_flicker_is_relative_to_the_photos() -> None:
     assert flicker(lambda frame: frame, frames) == pytest.approx(1)
     assert flicker(lambda frame: np.zeros_like(frame), frames) == 0
     assert flicker(lambda frame: 255 - frame, frames) == pytest.approx(1)
+
+
+def test_what_never_changes_does_not_flicker() -> None:
+    """A still clip without noise, and the pure shift of a filter that does not see where it is."""
+    assert flicker(lambda frame: 255 - frame, [texture(30, 40)] * 3) == 0
+    assert motion_error(blurred, [inner(pan(4, -3))]) == 0
+    assert motion_error(lambda frame: frame // 2 + texture(100, 130) // 4, [pan(4, -3)]) == math.inf
+
+
+def blurred(frame: Frame) -> Frame:
+    """A filter that does not see where it is."""
+    return cv2.blur(frame, (3, 3)).astype(np.uint8)
+
+
+def inner(motion: Motion) -> Motion:
+    """Known only where a blur reaches nothing beyond the border of either frame."""
+    flow = np.full_like(motion.flow, np.nan)
+    flow[8:-8, 8:-8] = motion.flow[8:-8, 8:-8]
+    return Motion(motion.first, motion.second, flow)
+
+
+# Changes of a clip, where it moves and where it is still.
+
+
+def grey(left: int, right: int, noise: int = 0) -> Frame:
+    """100x200, of one grey on each side; `noise` lightens every other column, which is no motion on average."""
+    frame = np.full((100, 200, 3), right, np.uint8)
+    frame[:, :100] = left
+    frame[:, ::2] += np.uint8(noise)
+    return frame
+
+
+def test_changes_by_hand() -> None:
+    """The left half becomes lighter by 40, its painting by 20; of the right half, which is still, the painting by 6."""
+    seen = Changes()
+    seen.add(grey(100, 50), grey(30, 10))
+    seen.add(grey(140, 50), grey(50, 16))
+    assert seen.photo == pytest.approx([20])
+    assert seen.painting == pytest.approx([13])
+    moving = 100 + STILL_PX // 2  # columns: a mean over so many px sees the edge from there
+    assert seen.moving.pixels == 100 * moving
+    assert seen.still.pixels == 100 * (200 - moving - NEAR_PX)
+    assert seen.still.mean == pytest.approx((0, 6))
+    assert seen.spill == pytest.approx(6 / 20)
+    assert seen.flicker == math.inf
+    assert seen.liveliness == pytest.approx((100 * 20 + 4 * 6) / (100 * 40))
+    assert seen.figures() == {"flicker": None, "liveliness": seen.liveliness, "spill": seen.spill}
+
+
+def test_noise_is_no_motion() -> None:
+    seen = Changes()
+    for noise in (0, 2, 0):
+        seen.add(grey(100, 50, noise), grey(100, 50, 2 * noise))
+    assert seen.photo == pytest.approx([1, 1])
+    assert (seen.moving.pixels, seen.still.pixels) == (0, 2 * 100 * 200)
+    assert seen.flicker == pytest.approx(2)
+    assert seen.spill == pytest.approx(2)
+    assert seen.figures()["liveliness"] is None
+
+
+def test_the_photo_itself_is_as_lively_as_it_is() -> None:
+    assert liveliness(lambda frame: frame, [pan(4, -3)]) == 1
+    assert liveliness(lambda frame: np.zeros_like(frame), [pan(4, -3)]) == 0
+    assert liveliness(lambda frame: frame // 2, [pan(4, -3)]) == pytest.approx(0.5, abs=0.02)
+
+
+# Clips made up from a photo.
+
+
+def photo() -> Frame:
+    """Blobs, darker on the left, 200x264."""
+    blobs = np.asarray(cv2.resize(texture(25, 33), (264, 200), interpolation=cv2.INTER_CUBIC), np.float64)
+    return np.array(blobs * np.linspace(0.4, 1, 264)[None, :, None], np.uint8)
+
+
+def follows_the_mean(frame: Frame) -> Frame:
+    """As instance norm does: what changes in one corner changes all of it."""
+    return np.array(np.clip(frame + 3 * (100 - frame.mean()), 0, 255), np.uint8)
+
+
+def test_noise_has_its_strength_and_the_same_one_each_time() -> None:
+    frames = noisy(photo(), deviation=6)
+    assert np.std(frames[0].astype(float) - photo()) == pytest.approx(6, rel=0.03)
+    assert flicker(lambda frame: frame, frames) == pytest.approx(1)
+    assert all(np.array_equal(a, b) for a, b in zip(frames, noisy(photo(), deviation=6), strict=True))
+    assert not np.array_equal(frames[0], frames[1])
+    assert np.array_equal(noisy(photo(), deviation=0)[0], photo())
+
+
+def test_pans_move_as_they_say() -> None:
+    for motion, step in zip(pans(photo(), deviation=0), PANS_PX, strict=True):
+        assert np.allclose(motion.flow[5, 7], step)
+        back = Warp(motion.flow)
+        miss = abs(back(motion.second) - luma(motion.first))[back.inside]
+        unmoved = abs(luma(motion.second) - luma(motion.first))
+        assert miss.mean() < 1.0 < 5 < unmoved.mean()
+    assert motion_error(lambda frame: frame, pans(photo())) == pytest.approx(1)
+    assert motion_error(lambda frame: frame // 2 + texture(*frame.shape[:2]) // 4, pans(photo())) > 3
+
+
+@pytest.mark.parametrize("scene", [lamp, entering])
+def test_what_does_not_change_is_all_still(scene: Callable[[Frame], list[Frame]]) -> None:
+    frames = scene(photo())
+    assert len(frames) == len(LEVELS)
+    assert np.array_equal(frames[0], photo())
+    seen = changes(lambda frame: frame, frames)
+    assert seen.spill == 0
+    assert seen.liveliness == pytest.approx(1)
+    total = (len(frames) - 1) * 200 * 264
+    assert 0.1 < seen.still.pixels / total < 0.9
+    assert 0.02 < seen.moving.pixels / total < 0.5
+    assert changes(follows_the_mean, frames).spill > 0.3

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import clips
 import numpy as np
 import pytest
 import tiny
@@ -24,7 +25,7 @@ from allaprima.contract import StyleCard
 from allaprima.infer.timing import Entrant, Timing
 from allaprima.models.vgg import VGGFeatures
 from allaprima.pictures import Frame
-from allaprima.report_page import Curve, Figure, Page, Row
+from allaprima.report_page import Curve, Figure, Page, Row, Unrest
 from allaprima.train import optimality
 from allaprima.train.evaluate import YARDSTICK_LAYERS, Distances, Figures
 from allaprima.train.optimality import (
@@ -315,10 +316,20 @@ class Balance(HTMLParser):
         self.words += data
 
 
-def a_page(text: str = "words", *, curve: Curve | None = None, rows: Sequence[Row] = ()) -> str:
+def a_page(
+    text: str = "words", *, curve: Curve | None = None, unrest: Unrest | None = None, rows: Sequence[Row] = ()
+) -> str:
     figures = [Figure(text, text, text, text)]
     made = Page(
-        title=text, by=text, painting=noise(0), summary=text, figures=figures, rows=rows, curve=curve, footer=text
+        title=text,
+        by=text,
+        painting=noise(0),
+        summary=text,
+        figures=figures,
+        rows=rows,
+        curve=curve,
+        unrest=unrest,
+        footer=text,
     )
     return made.html()
 
@@ -373,6 +384,29 @@ def test_every_point_of_the_curve_is_in_the_picture(curve: Curve) -> None:
     assert all(0 <= x <= 720 and 0 <= y <= 340 for x, y in numbers)
     circles = [attributes for tag, attributes in page.seen if tag == "circle"]
     assert len(circles) == (curve.crossing is not None)
+
+
+@pytest.mark.parametrize(
+    "unrest",
+    [
+        Unrest([1, 2, 30, 1], [2, 3, 60, 2]),
+        Unrest([0, 0], [0, 0]),
+        Unrest([255.0], [255.0]),
+        Unrest([0.01] * 500, [0.5] * 500),
+    ],
+)
+def test_photo_and_painting_are_both_in_the_plot(unrest: Unrest) -> None:
+    page = read(a_page(unrest=unrest))
+    lines = [attributes["points"] or "" for tag, attributes in page.seen if tag == "polyline"]
+    assert [len(points.split()) for points in lines] == [len(unrest.photo)] * 2
+    heights = [[float(point.split(",")[1]) for point in points.split()] for points in lines]
+    assert all(0 <= y <= 340 for line in heights for y in line)
+    own, painted = heights
+    assert [y < x for x, y in zip(own, painted, strict=True)] == [
+        b > a for a, b in zip(unrest.photo, unrest.painting, strict=True)
+    ]
+    levels = [tag for tag, attributes in page.seen if tag == "path" and attributes.get("class") == "line"]
+    assert 2 <= len(levels) <= 8
 
 
 def test_the_figures_are_explained() -> None:
@@ -439,6 +473,58 @@ def test_a_style_is_proved(words: list[str], looks: list[int], tmp_path: Path, c
     assert {k: v for k, v in second.items() if k != "speed"} == {k: v for k, v in report.items() if k != "speed"}
 
 
+def brightening(number: int, width: int, height: int) -> Frame:
+    """A grey left half that turns lighter by 10 with each frame, beside a dark one that stays."""
+    frame = np.full((height, width, 3), 40, np.uint8)
+    frame[:, : width // 2] = 60 + 10 * number
+    return frame
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clips.make_clip(tmp_path / "clip.mp4", size=(160, 96), ticks=range(0, 5000, 1000), picture=brightening)
+
+
+def test_a_clip_alone_says_how_steady_a_style_is(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("allaprima.commands.evaluate.SPEED_SECONDS", 0.05)
+    style = tiny.frame_style(tmp_path / "negative.onnx", name="negative", title="<b>Night</b>")
+    page, numbers = tmp_path / "page.html", tmp_path / "numbers.json"
+    words = ["evaluate", str(style), "--clip", str(clip), "--json", str(numbers)]
+    assert main([*words, "--html", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "liveliness, clip" in said
+    assert "optimality" not in said
+    report = json.loads(numbers.read_text())
+    film = report["clip"]
+    assert (film["file"], film["frames"]) == ("clip.mp4", 5)
+    assert film["change_per_frame"]["photo"] == pytest.approx([5] * 4, abs=0.5)  # 10 on one half, but for H.264
+    assert film["change_per_frame"]["painting"] == film["change_per_frame"]["photo"]
+    assert film["change"]["moving"]["photo"] == pytest.approx(10, abs=1)
+    assert film["figures"]["liveliness"] == pytest.approx(1)
+    assert film["figures"]["spill"] < 0.2
+    assert not {"figures", "painting", "settings"} & {*report}
+    reader = read(page.read_text())
+    assert "<b>Night</b>" in reader.words
+    assert "slow method" not in reader.words
+    assert [tag for tag, _ in reader.seen if tag in {"img", "polyline"}] == ["img", "polyline", "polyline"]
+    assert str(tmp_path) not in numbers.read_text() + page.read_text()
+    assert main(words) == 0
+    assert json.loads(numbers.read_text())["clip"] == film
+
+
+def test_a_clip_beside_the_proof(words: list[str], clip: Path, tmp_path: Path) -> None:
+    numbers, page = tmp_path / "numbers.json", tmp_path / "page.html"
+    outputs = ["--json", str(numbers), "--html", str(page)]
+    assert main([*words, "--style-weight", "10", "--clip", str(clip), *outputs]) == 0
+    report = json.loads(numbers.read_text())
+    assert report["yardstick"]["flicker"] == pytest.approx(1, abs=0.05)  # as the photo itself does
+    assert report["yardstick"]["motion"] == pytest.approx(1, abs=0.05)
+    assert report["clip"]["frames"] == 5
+    assert sum(tag == "polyline" for tag, _ in read(page.read_text()).seen) == 3
+
+
 def test_ctrl_c_keeps_the_finished_references(
     words: list[str], looks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -480,6 +566,7 @@ def test_a_network_of_another_project(words: list[str], tmp_path: Path) -> None:
         ({"--size": "8"}, "--size: got 8, expected at least 16"),
         ({"--html": "nowhere/page.html"}, "output folder 'nowhere' does not exist"),
         ({"--json": "."}, "output '.' is a folder"),
+        ({"--clip": "missing.mp4"}, "clip 'missing.mp4' does not exist"),
     ],
 )
 def test_what_cannot_be_proved(
@@ -499,6 +586,30 @@ def test_what_cannot_be_proved(
     assert errors.count("\n") == 1
     assert re.search(re.escape(message), errors), errors
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "--painting is missing: give it and --photos to prove the style, or a --clip to watch it on"),
+        (["--photos", "."], "--painting is missing: give the painting that the style was trained on"),
+        (["--painting", "p.jpg"], "--photos is missing: give a folder of photos that the style never saw"),
+        (["--clip", "one.mp4"], "clip 'one.mp4' has one frame: give one with two or more"),
+        (["--clip", "style.onnx"], "clip 'style.onnx'"),
+    ],
+)
+def test_what_cannot_be_watched(
+    given: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.frame_style(tmp_path / "style.onnx")
+    clips.make_clip(tmp_path / "one.mp4", ticks=[0])
+    before = {*tmp_path.iterdir()}
+    assert main(["evaluate", "style.onnx", *given, "--json", "numbers.json"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert {*tmp_path.iterdir()} == before
 
 
 def test_every_setting_is_a_keyword() -> None:

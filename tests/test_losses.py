@@ -90,12 +90,25 @@ def test_grid_is_seen_and_texture_is_not() -> None:
 
 def test_motion_loss_is_the_change_over_the_contrast() -> None:
     x = torch.zeros(1, 3, 48, 48)
-    x[..., ::2] = 0.4  # contrast: 0.2 on either side of the mean
-    assert MotionLoss()(x, x).item() == 0
-    assert MotionLoss()(x, x + 0.1).item() == pytest.approx(0.1**2 / (0.2**2 + 0.1**2), rel=1e-4)
-    elsewhere = x.clone()
-    elsewhere[..., :16, :] = 1  # the border is left out
-    assert MotionLoss()(x, elsewhere).item() == 0
+    x[..., ::2] = 0.4  # 0.2 on either side of the mean, of the whole picture and of each 8x8 cell
+    known = torch.ones(1, 1, 48, 48)
+    motion = MotionLoss()
+    assert motion(x, x, known).item() == pytest.approx(0, abs=1e-9)
+    lighter = 0.1**2 / (0.2**2 + 0.1**2)  # and its detail is the same
+    assert motion(x, x + 0.1, known).item() == pytest.approx(lighter / 2, rel=1e-4)
+    moved = x.roll(1, -1)  # differs by 0.4 everywhere, and all of that is detail
+    whole, detail = 0.4**2 / (0.2**2 + 0.1**2), 0.4**2 / (0.2**2 + 0.03**2)
+    assert motion(x, moved, known).item() == pytest.approx((whole + detail) / 2, rel=1e-4)
+
+
+def test_motion_loss_does_not_look_where_nothing_is_known() -> None:
+    x = torch.zeros(2, 3, 40, 44)  # no multiple of a cell
+    x[..., ::2] = 0.4
+    elsewhere, known = x.clone(), torch.ones(2, 1, 40, 44)
+    elsewhere[..., 3:17, 5:30] = 1
+    known[..., 3:17, 5:30] = 0
+    assert MotionLoss()(x, elsewhere, known).item() == pytest.approx(0, abs=1e-9)
+    assert MotionLoss()(x, elsewhere, torch.zeros_like(known)).item() == 0
 
 
 def test_total_is_the_weighted_sum() -> None:

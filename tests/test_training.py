@@ -174,6 +174,8 @@ def test_a_run_folder_holds_what_a_user_looks_for(unbroken: Path) -> None:
     k = report["configuration"]["style_weight"]
     assert 1 < k < 30  # what --strength 1 means for this painting
     assert report["figures"]["j"] == pytest.approx(report["figures"]["content"] + k * report["figures"]["style"])
+    assert 0.01 < report["figures"]["flicker"] < 20
+    assert 0.5 < report["figures"]["motion"] < 50
 
 
 def test_tensorboard_shows_losses_pictures_and_hparams(unbroken: Path) -> None:
@@ -194,7 +196,7 @@ def test_the_style_file_says_what_it_is(unbroken: Path) -> None:
     assert (card.contract, card.name, card.title) == (CONTRACT, "starry_night", "The Starry Night")
     assert card.network["build"] == "realtime"
     assert card.training["steps"] == 40
-    assert card.figures["J"] > 0
+    assert min(card.figures[name] for name in ("J", "flicker", "motion")) > 0
     assert str(ROOT) not in str(card)
 
 

@@ -1,7 +1,8 @@
 """What J does not see and the eye does: grids in a painting, and paintings that do not move with what they show.
 
 Every figure is a ratio, so that it needs no scale: a grid's to the painting's own texture, the others to what the photo
-itself shows. A photo's grid is 1.1 to 1.3; its error along motion and its flicker are 1 by definition.
+itself shows. A photo's grid is 1.1 to 1.3; its error along motion, its flicker and its liveliness are 1 by definition,
+its spill is 0. Clips to measure on can be made up: `scenes`.
 """
 
 import math
@@ -18,6 +19,9 @@ from ..pictures import Frame
 GRID_PERIODS = (2, 4, 8)
 """Periods in px at which sub-pixel ends draw grids."""
 OCCLUDED = 25.0  # grey levels: where the photo itself differs by more, its motion is hidden or unknown
+STILL = 2.0  # grey levels: where a photo changes by less, on average over `STILL_PX`, only its noise does
+STILL_PX = 9
+NEAR_PX = 16  # a stroke may change so far from what changes
 
 Array = npt.NDArray[Any]
 Stylize = Callable[[Frame], Frame]
@@ -84,7 +88,7 @@ def motion_error(stylize: Stylize, motions: Iterable[Motion]) -> float:
         painting = abs(back(stylize(motion.second)) - luma(stylize(motion.first)))
         painted += float(painting[seen].mean())
         own += float(photo[seen].mean())
-    return painted / own
+    return _ratio(painted, own)
 
 
 class Warp:
@@ -106,12 +110,103 @@ class Warp:
 
 def flicker(stylize: Stylize, frames: Iterable[Frame]) -> float:
     """Mean absolute change of luma from frame to frame of a still scene, the painting's over the photo's."""
+    seen = changes(stylize, frames)
+    return _ratio(sum(seen.painting), sum(seen.photo))
+
+
+def liveliness(stylize: Stylize, motions: Iterable[Motion]) -> float:
+    """How much the painting changes where the photo moves, over how much the photo does; 0: it stands still."""
     painted = own = 0.0
-    before: tuple[Array, Array] | None = None
+    for motion in motions:
+        seen = changes(stylize, (motion.first, motion.second))
+        painted, own = painted + seen.moving.painting, own + seen.moving.photo
+    return _ratio(painted, own)
+
+
+def changes(stylize: Stylize, frames: Iterable[Frame]) -> "Changes":
+    """What changes from frame to frame of a clip and of its painting."""
+    seen = Changes()
     for frame in frames:
-        now = luma(frame), luma(stylize(frame))
-        if before is not None:
-            own += float(abs(now[0] - before[0]).mean())
-            painted += float(abs(now[1] - before[1]).mean())
-        before = now
-    return painted / own
+        seen.add(frame, stylize(frame))
+    return seen
+
+
+@dataclass
+class Total:
+    """Changes of luma in some part of the frames, in grey levels, added up over `pixels`."""
+
+    pixels: int = 0
+    photo: float = 0.0
+    painting: float = 0.0
+
+    def add(self, photo: Array, painting: Array, where: Array) -> None:
+        """(H, W) each, the last bool."""
+        self.pixels += int(where.sum())
+        self.photo += float(photo[where].sum())
+        self.painting += float(painting[where].sum())
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """Of the photo and of the painting, for a pixel and frame; 0 where there are none."""
+        return self.photo / max(1, self.pixels), self.painting / max(1, self.pixels)
+
+
+class Changes:
+    """Mean absolute changes of luma, in grey levels, of a clip and its painting, frame by frame.
+
+    A place is still where, on average over a few pixels, the photo changes by no more than `STILL`, and all around it
+    as well; it moves where that is more.
+    """
+
+    def __init__(self) -> None:
+        self.photo: list[float] = []
+        """From each frame to the next, over all pixels."""
+        self.painting: list[float] = []
+        self.still, self.moving, self.everywhere = Total(), Total(), Total()
+        self._before: tuple[Array, Array] | None = None
+
+    def add(self, photo: Frame, painting: Frame) -> None:
+        """The next frame, (H, W, 3) uint8 RGB, and what became of it."""
+        now = luma(photo), luma(painting)
+        if self._before is not None:
+            self._compare(*(after - before for after, before in zip(now, self._before, strict=True)))
+        self._before = now
+
+    def _compare(self, photo: Array, painting: Array) -> None:
+        moving = abs(cv2.blur(photo, (STILL_PX, STILL_PX))) > STILL
+        near = cv2.dilate(moving.astype(np.uint8), np.ones((2 * NEAR_PX + 1,) * 2, np.uint8)) > 0
+        own, painted = abs(photo), abs(painting)
+        for total, where in ((self.still, ~near), (self.moving, moving), (self.everywhere, np.ones_like(moving))):
+            total.add(own, painted, where)
+        self.photo.append(float(own.mean()))
+        self.painting.append(float(painted.mean()))
+
+    @property
+    def flicker(self) -> float:
+        """Change of the painting over the photo's own, where the photo is still; NaN: it nowhere is."""
+        return _ratio(self.still.painting, self.still.photo) if self.still.pixels else math.nan
+
+    @property
+    def liveliness(self) -> float:
+        """The same where the photo moves."""
+        return _ratio(self.moving.painting, self.moving.photo) if self.moving.pixels else math.nan
+
+    @property
+    def spill(self) -> float:
+        """Change of the painting where the photo is still, over that of the photo all in all; NaN: it nowhere is.
+
+        What a part of the photo does to all the rest of its painting.
+        """
+        return _ratio(self.still.mean[1], self.everywhere.mean[0]) if self.still.pixels else math.nan
+
+    def figures(self) -> dict[str, float | None]:
+        """The three by name; None for those that cannot be said."""
+        named = {name: getattr(self, name) for name in ("flicker", "liveliness", "spill")}
+        return {name: value if math.isfinite(value) else None for name, value in named.items()}
+
+
+def _ratio(painted: float, own: float) -> float:
+    """Nothing over nothing is nothing: what never changes is steady."""
+    if not painted:
+        return 0.0
+    return painted / own if own else math.inf

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models.vgg import VGGFeatures
 from ..pictures import Frame, read_picture
+from .artefacts import flicker, motion_error
 from .config import CONTENT_LAYER, STYLE_LAYERS
 from .losses import gram_matrix, relative_distance
 from .photos import resize_shorter, to_frame, to_tensor, views
+from .scenes import noisy, pans
 
 YARDSTICK_PX = 384
 """Shorter side of photos and painting."""
@@ -33,11 +35,16 @@ class Figures:
     """J over the least that the slow method finds, at `optimality.RATIO_PX`; 1 is the best that the loss allows."""
     ratio_photos: int = 0
     """How many photos that is a mean over."""
+    flicker: float | None = None
+    """`artefacts.flicker` on `scenes.noisy` of the first photo."""
+    motion: float | None = None
+    """`artefacts.motion_error` on `scenes.pans` of it."""
 
     def short(self) -> dict[str, float]:
         """By the names that a style's card has for them."""
-        ratio = {} if self.optimality_ratio is None else {"optimality_ratio": self.optimality_ratio}
-        return {"content": self.content, "style": self.style, "J": self.j} | ratio
+        more = {name: getattr(self, name) for name in ("optimality_ratio", "flicker", "motion")}
+        measured = {name: value for name, value in more.items() if value is not None}
+        return {"content": self.content, "style": self.style, "J": self.j} | measured
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Distances:
         return self.content + style_weight * self.style
 
 
+@torch.inference_mode()
 def evaluate(
     paint: Callable[[Tensor], Tensor],
     vgg: VGGFeatures,
@@ -61,7 +69,7 @@ def evaluate(
     style_weight: float,
     shorter_px: int = YARDSTICK_PX,
 ) -> Figures:
-    """Content and style distance of what a network paints of `photos`, whatever sizes they have.
+    """Content and style distance of what a network paints of `photos`, whatever sizes they have, and its steadiness.
 
     Args:
         paint: the network: RGB (1, 3, H, W) in 0..1, where `vgg` is -> the same.
@@ -72,7 +80,19 @@ def evaluate(
     """
     found = distances(paint, vgg, painting, photos, shorter_px=shorter_px)
     mean = Distances(float(np.mean([d.content for d in found])), float(np.mean([d.style for d in found])))
-    return Figures(mean.content, mean.style, mean.j(style_weight), len(photos))
+    first = resize_shorter(photos[0], shorter_px)
+
+    def paint_frame(frame: Frame) -> Frame:
+        return to_frame(paint(to_tensor(frame).to(vgg.mean.device)))
+
+    return Figures(
+        mean.content,
+        mean.style,
+        mean.j(style_weight),
+        len(photos),
+        flicker=flicker(paint_frame, noisy(first)),
+        motion=motion_error(paint_frame, pans(first)),
+    )
 
 
 @torch.inference_mode()

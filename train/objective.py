@@ -10,6 +10,7 @@ from ..pictures import Frame
 from .config import TrainConfig
 from .losses import MotionLoss, PerceptualLoss
 from .photos import views
+from .steadiness import Disturbance
 from .strength import style_weight
 from .view import ClampWithGradient, moving_window
 
@@ -29,6 +30,7 @@ class Objective:
     def __init__(self, config: TrainConfig, vgg: VGGFeatures, painting: Frame, photos: Callable[[], Tensor]) -> None:
         self.vgg, self.seed = vgg, config.seed
         self.motion, self.motion_weight = MotionLoss(), config.motion_weight
+        self.disturbance = Disturbance()
         device = vgg.mean.device
         with torch.no_grad():
             activations = vgg(views(painting, config.style_px).to(device, memory_format=torch.channels_last))
@@ -53,9 +55,13 @@ class Objective:
     def losses(self, network: Network, photo: Tensor, step: int) -> dict[str, Tensor]:
         """Scalars by name, `total` and its parts, for (B, 3, S, S) uint8 RGB in the step numbered `step`."""
         photo = photo.to(memory_format=torch.channels_last).float() / 255
-        picture = ClampWithGradient.apply(network(photo).float())
+        if self.motion_weight:
+            pair = self.disturbance(photo, seed=self.seed, step=step)
+            picture, again = (_paint(network, frame) for frame in (pair.first, pair.second))
+            motion = self.motion(pair.expected(picture), again, pair.known)
+        else:
+            picture, motion = _paint(network, photo), photo.new_zeros(())
         photo, picture = moving_window(step, self.seed, photo, picture)
-        motion = self.motion(picture, network(photo)) if self.motion_weight else picture.new_zeros(())
         with torch.no_grad():  # the photo's features are a target: no graph, no gradient
             wanted = self.vgg(photo)
         parts: dict[str, Tensor] = self.perceptual(picture, self.vgg(picture), wanted)
@@ -69,3 +75,9 @@ class Objective:
         picture = network(photo).float().clamp(0, 1)
         parts = self.perceptual(picture, self.vgg(picture), self.vgg(photo))
         return float(parts["content"] + self.k * parts["style"])
+
+
+def _paint(network: Network, frame: Tensor) -> Tensor:
+    """(B, 3, S, S) in 0..1 -> the same, painted, clamped."""
+    picture: Tensor = network(frame.contiguous(memory_format=torch.channels_last)).float()
+    return ClampWithGradient.apply(picture)  # type: ignore[no-any-return]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +17,11 @@ from .. import __version__
 from ..contract import MIN_SIZE_PX, StyleCard
 from ..errors import InputError
 from ..files import replacing, require_folder
+from ..film import Film
 from ..pictures import read_picture
 from ..report_page import Curve, Figure, Page, Row
 from ..style_flags import StyleFlags
-from ..terminal import console, follow, printable, show_table
+from ..terminal import console, follow, printable, progress_bar, show_table
 
 if TYPE_CHECKING:
     from ..infer.stylizer import Stylizer
@@ -33,18 +36,23 @@ STOPPED = "stopped; finished references are kept, the same command goes on from 
 
 @dataclass(kw_only=True)
 class Config(StyleFlags):
-    """Prove how good a style is: distances on photos, and how near it comes to the best that its loss allows.
+    """Prove how good a style is: distances on photos, how near it comes to the best that its loss allows, and on a
+    clip how steady it is.
 
     allaprima evaluate starry_night --painting starry_night.jpg --photos ~/Pictures
     allaprima evaluate other.onnx --painting painting.jpg --photos ~/Pictures --html other.html --json other.json
+    allaprima evaluate starry_night --clip me.mp4 --html steady.html
     """
 
     style: str = field(metadata={"positional": ""})
     """Name of a style that ships, or a style file, anybody's."""
-    painting: Path
+    painting: Path | None = None
     """The painting that it was trained on."""
-    photos: Path
+    photos: Path | None = None
     """Folder of photos that it never saw, searched recursively."""
+    clip: Path | None = None
+    """Video to watch for flicker, beside painting and photos or by itself; one from a camera that stands still says
+    most."""
     html: Path | None = None
     """Write a page with pictures, curve and figures to this file."""
     json: Path | None = None
@@ -68,6 +76,7 @@ class Config(StyleFlags):
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the flag."""
+        _check_material(self.painting, self.photos, self.clip)
         least = {"count": 1, "examples": 1, "size": MIN_SIZE_PX, "reference_steps": 1, "curve_steps": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -80,33 +89,69 @@ class Config(StyleFlags):
                 require_folder(path)
 
 
+def _check_material(painting: Path | None, photos: Path | None, clip: Path | None) -> None:
+    if painting is None and photos is None:
+        if clip is None:
+            raise InputError(
+                "--painting is missing: give it and --photos to prove the style, or a --clip to watch it on"
+            )
+    elif painting is None:
+        raise InputError("--painting is missing: give the painting that the style was trained on")
+    elif photos is None:
+        raise InputError("--photos is missing: give a folder of photos that the style never saw")
+
+
 def run(config: Config) -> None:
     """Measure, print the table, write page and numbers.
 
     Raises:
-        InputError: a style, picture, folder or output that cannot be used.
+        InputError: a style, picture, folder, clip or output that cannot be used.
         KeyboardInterrupt: stopped by the user; finished references are kept.
     """
-    try:
-        from ..train.optimality import Proof  # noqa: F401 - says what is missing before anything is read
-    except ModuleNotFoundError as error:
-        raise InputError(f"evaluate needs {error.name}: pip install 'allaprima[cpu,train]'") from error
+    if config.painting is not None:
+        try:
+            from ..train.optimality import Proof  # noqa: F401 - says what is missing before anything is read
+        except ModuleNotFoundError as error:
+            raise InputError(f"evaluate needs {error.name}: pip install 'allaprima[cpu,train]'") from error
     stylizer = config.open_style(keep_memory=False)
-    painting = read_picture(config.painting, what="painting")
-    proof = _prepare(config, stylizer, painting)
-    weights = " or ".join(f"{weight:g}" for weight in proof.style_weights)
-    console.print(
-        f"{printable(stylizer.name)}: {_photos(len(proof.photos))}, k = {weights}, {proof.steps:,} steps of the slow "
-        f"method at {config.size} px, less those kept from before"
-    )
-    _measure(proof)
+    painting = None if config.painting is None else read_picture(config.painting, what="painting")
+    proof = None if painting is None else _prepare(config, stylizer, painting)
+    film = None if config.clip is None else _watch(config.clip, stylizer)
+    if proof is not None:
+        weights = " or ".join(f"{weight:g}" for weight in proof.style_weights)
+        console.print(
+            f"{printable(stylizer.name)}: {_photos(len(proof.photos))}, k = {weights}, {proof.steps:,} steps of the "
+            f"slow method at {config.size} px, less those kept from before"
+        )
+        _measure(proof)
+    result = None if proof is None else proof.result
     timing = _time(config, stylizer)
-    figures = describe(proof.result, timing, stylizer.path.stat().st_size)
+    figures = describe(result, timing, stylizer.path.stat().st_size, film)
     show_table(table(figures))
     if config.json is not None:
-        _write(config.json, json.dumps(report(config, stylizer, proof.result, timing), indent=2) + "\n")
+        _write(config.json, json.dumps(report(config, stylizer, result, timing, film), indent=2) + "\n")
     if config.html is not None:
-        _write(config.html, page(config, stylizer, painting, proof.result, figures).html())
+        shown = film.first if painting is None and film is not None else painting
+        assert shown is not None
+        _write(config.html, page(config, stylizer, shown, result, film, figures).html())
+
+
+def _watch(path: Path, stylizer: "Stylizer") -> Film:
+    """Paint every frame, as large as it is."""
+    from ..infer.clip import open_clip
+    from ..train.artefacts import Changes
+
+    seen, first = Changes(), None
+    with open_clip(path) as clip, progress_bar() as bar:
+        task = bar.add_task("frames", total=clip.frames, text="")
+        for shot in clip.shots():
+            painted = stylizer(shot.picture)
+            seen.add(shot.picture, painted)
+            first = painted if first is None else first
+            bar.advance(task)
+    if first is None or not seen.photo:
+        raise InputError(f"clip '{path}' has one frame: give one with two or more")
+    return Film(path, seen, first)
 
 
 def _prepare(config: Config, stylizer: "Stylizer", painting: "Frame") -> "Proof":
@@ -116,6 +161,7 @@ def _prepare(config: Config, stylizer: "Stylizer", painting: "Frame") -> "Proof"
     from ..train.optimality import STYLE_WEIGHTS, Proof, references_folder
     from ..train.photos import list_photos
 
+    assert config.photos is not None
     found = list_photos(config.photos, shorter_px=MIN_SIZE_PX)
     photos = read_photos(found.split(min(config.count, len(found.paths)))[1])
     if not photos:
@@ -161,12 +207,25 @@ def _time(config: Config, stylizer: "Stylizer") -> "Timing":
     return timing
 
 
-def describe(result: "Optimality", timing: "Timing", size_bytes: int) -> list[Figure]:
+def describe(result: "Optimality | None", timing: "Timing", size_bytes: int, film: Film | None = None) -> list[Figure]:
     """Every figure with its explanation, for the table and for the page."""
+    figures = [] if result is None else _describe_proof(result)
+    if film is not None:
+        figures += film.figures()
+    if timing.error is None:
+        width, height = SPEED_SIZE
+        explanation = (
+            f"for a frame of {width}x{height} px on {timing.entrant.provider}, half of the frames took no longer"
+        )
+        figures.append(Figure("speed", f"{timing.median_ms:.1f} ms", explanation, f"for a frame of {width}x{height}"))
+    figures.append(Figure("file", f"{size_bytes / 1000:,.0f} kB", "the whole style", "is the whole style"))
+    return figures
+
+
+def _describe_proof(result: "Optimality") -> list[Figure]:
     y, steps, k = result.yardstick, result.equivalent_steps, f"{result.style_weight:g}"
     last = len(result.curve) - 1
     ratio, many = f"{result.ratio:.2f}", _photos(len(result.ratios))
-    width, height = SPEED_SIZE
     figures = [
         Figure(
             "optimality ratio",
@@ -190,12 +249,9 @@ def describe(result: "Optimality", timing: "Timing", size_bytes: int) -> list[Fi
     grids = " / ".join(f"{value:.1f}" for value in result.grid.values())
     periods = ", ".join(map(str, result.grid))
     figures.append(Figure("grid", grids, f"strength of a pattern of {periods} px; a photo has 1.1 to 1.3"))
-    if timing.error is None:
-        explanation = (
-            f"for a frame of {width}x{height} px on {timing.entrant.provider}, half of the frames took no longer"
-        )
-        figures.append(Figure("speed", f"{timing.median_ms:.1f} ms", explanation, f"for a frame of {width}x{height}"))
-    figures.append(Figure("file", f"{size_bytes / 1000:,.0f} kB", "the whole style", "is the whole style"))
+    if y.flicker is not None and y.motion is not None:
+        figures.append(Figure("flicker", f"{y.flicker:.2f}", "of a still photo with noise, over the photo's own"))
+        figures.append(Figure("motion", f"{y.motion:.2f}", "error along true motion, over the photo's own"))
     return figures
 
 
@@ -214,54 +270,78 @@ def table(figures: list[Figure]) -> Table:
     return rows
 
 
-def report(config: Config, stylizer: "Stylizer", result: "Optimality", timing: "Timing") -> dict[str, Any]:
+def report(
+    config: Config, stylizer: "Stylizer", result: "Optimality | None", timing: "Timing", film: Film | None
+) -> dict[str, Any]:
     """All numbers; names of files, but no folders of this machine."""
     width, height = SPEED_SIZE
     speed = {"width": width, "height": height, "provider": timing.entrant.provider}
     median_ms = None if timing.error else round(timing.median_ms, 3)
-    return {
+    contents = {
         "allaprima": __version__,
         "machine": f"{platform.system()} {platform.machine()}",
         "style": stylizer.name,
         "file": stylizer.path.name,
         "file_bytes": stylizer.path.stat().st_size,
-        "painting": config.painting.name,
-        **result.to_json(),
-        "settings": {
-            "size": config.size,
-            "reference_steps": config.reference_steps,
-            "curve_steps": config.curve_steps,
-        },
-        "speed": {**speed, "median_ms": median_ms},
     }
+    if result is not None and config.painting is not None:
+        settings = {name: getattr(config, name) for name in ("size", "reference_steps", "curve_steps")}
+        contents |= {"painting": config.painting.name, **result.to_json(), "settings": settings}
+    if film is not None:
+        contents["clip"] = film.to_json()
+    return contents | {"speed": {**speed, "median_ms": median_ms}}
 
 
-def page(config: Config, stylizer: "Stylizer", painting: "Frame", result: "Optimality", figures: list[Figure]) -> Page:
-    """The page for people."""
-    card = stylizer.card or StyleCard(title=config.painting.stem)
-    rows = [
-        Row([("photo", e.photo), ("the network", e.painted), *((f"L-BFGS, {n} steps", p) for n, p in e.slow.items())])
-        for e in result.examples
-    ]
+def page(
+    config: Config,
+    stylizer: "Stylizer",
+    painting: "Frame",
+    result: "Optimality | None",
+    film: Film | None,
+    figures: list[Figure],
+) -> Page:
+    """The page for people; `painting` is what stands at its top."""
+    card = stylizer.card or StyleCard(title=(config.painting or stylizer.path).stem)
+    rows: list[Row] = []
+    summary, measured, curve = "A small network, watched on a clip.", "on a clip", None
+    if result is not None:
+        rows = [
+            Row(
+                [
+                    ("photo", e.photo),
+                    ("the network", e.painted),
+                    *((f"L-BFGS, {n} steps", p) for n, p in e.slow.items()),
+                ]
+            )
+            for e in result.examples
+        ]
+        summary = (
+            "A small network that paints like this in one go, held against the slow method that optimises each picture "
+            f"by itself on the same loss, content + {result.style_weight:g} x style."
+        )
+        measured = (
+            f"on {_photos(len(result.ratios))}. The slow method: Gatys, Ecker and Bethge 2016, L-BFGS, "
+            f"{config.reference_steps} steps from the photo for the ratio, {config.curve_steps} from noise for the "
+            "curve; VGG-19"
+        )
+        curve = Curve(result.curve, result.curve_j, result.equivalent_steps)
     return Page(
         title=printable(stylizer.name),
         by=printable(", ".join(part for part in (card.title, card.artist, card.year) if part)),
         painting=_thumbnail(painting),
-        summary="A small network that paints like this in one go, held against the slow method that optimises each "
-        f"picture by itself on the same loss, content + {result.style_weight:g} x style.",
+        summary=summary,
         figures=figures,
         rows=rows,
-        curve=Curve(result.curve, result.curve_j, result.equivalent_steps),
-        footer=f"Measured by allaprima {__version__} on {_photos(len(result.ratios))}. The slow method: Gatys, Ecker "
-        f"and Bethge 2016, L-BFGS, {config.reference_steps} steps from the photo for the ratio, {config.curve_steps} "
-        "from noise for the curve; VGG-19.",
+        curve=curve,
+        unrest=None if film is None else film.unrest,
+        footer=f"Measured by allaprima {__version__} {measured}.",
     )
 
 
 def _thumbnail(painting: "Frame") -> "Frame":
-    from ..train.photos import resize_shorter
-
-    return resize_shorter(painting, 256)
+    picture = Image.fromarray(painting)
+    picture.thumbnail((512, 512))
+    return np.asarray(picture)
 
 
 def _write(path: Path, text: str) -> None:
