@@ -54,7 +54,7 @@ class Variant:
 
     what: str
     make: Callable[[], ImageTransformer]
-    motion_weight: float = 1.0
+    motion_weight: float = TrainConfig.motion_weight
 
 
 def normed_everywhere() -> ImageTransformer:

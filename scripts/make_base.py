@@ -35,7 +35,7 @@ KEPT_OUT = ("starry_night", "great_wave", "udnie", "the_scream", "grande_jatte",
 ROUND_STEPS = 16  # towards one painting before the base moves
 FIRST_MOVE, LAST_MOVE = 1.0, 0.1  # of the way to where those steps led; falls linearly
 STROKE_SIZES = (0.7, 1.0, 1.4)
-K_TIMES = 0.5  # that of strength 1: strokes are learnt within 50 steps, to see a photo through them is what takes long
+K_TIMES = 0.4  # that of strength 1: strokes are learnt within 50 steps, to see a photo through them is what takes long
 SAVE_EVERY = 20  # rounds
 SILENT = 0.001  # of the places where a channel could fire
 

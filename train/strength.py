@@ -18,7 +18,7 @@ from ..pictures import Frame
 from .losses import PerceptualLoss
 from .photos import to_tensor
 
-BALANCE = 10.0
+BALANCE = 15.0
 """Where strokes are unmistakable and photos readable, by eye."""
 EVENNESS = 1.5
 """Exponent that makes equal steps of the dial look equal."""
