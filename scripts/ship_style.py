@@ -55,6 +55,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     figures = card.figures
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
     ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"
+    steady = "{flicker:.2f}, {motion:.2f}".format_map(figures) if "motion" in figures else "not measured"
     flags = " ".join(
         f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate")
     )
@@ -69,6 +70,7 @@ def model_card(card: StyleCard, photos: str) -> str:
 | loss network | {loss_network}, SHA-256 {card.loss_network["sha256"][:16]} |
 | figures | {measured} (fp32; means over 8 unseen photos, shorter side 384 px) |
 | optimality ratio | {ratio} (J over the least that the slow method finds on the same photos, 256 px) |
+| flicker, error along motion | {steady} (of a still photo with noise and of a moved one, over the photo's own) |
 | int8 | {figures["int8_psnr_db"]:.1f} dB from fp32, J {figures["int8_J_ratio"]:.3f} of its own, on 4 other photos |
 | made with | `allaprima train {training["painting"]} --photos PHOTOS {flags}` |
 | licence of this file | MIT |

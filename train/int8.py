@@ -23,7 +23,7 @@ from ..models.transformer import ImageTransformer
 from ..models.vgg import load_vgg
 from ..pictures import Frame, read_picture
 from .config import TrainConfig
-from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos
+from .evaluate import YARDSTICK_LAYERS, distances, read_photos
 from .photos import list_photos, to_frame, to_tensor
 
 MIN_PSNR_DB = 32.0
@@ -106,10 +106,10 @@ def compare(network: ImageTransformer, painter: Painter, config: TrainConfig, ph
     painting, k = read_picture(config.painting, what="painting"), config.style_weight
     network = network.eval()
 
-    def j(paint: Callable[[Tensor], Tensor]) -> Figures:
-        return evaluate(paint, vgg, painting, photos, style_weight=k, shorter_px=PHOTO_PX)
+    def j(paint: Callable[[Tensor], Tensor]) -> float:
+        return float(np.mean([d.j(k) for d in distances(paint, vgg, painting, photos, shorter_px=PHOTO_PX)]))
 
-    ratio = j(lambda x: to_tensor(painter(to_frame(x)))).j / j(network).j
+    ratio = j(lambda x: to_tensor(painter(to_frame(x)))) / j(network)
     with torch.inference_mode():
         psnr = [psnr_db(painter(photo), to_frame(network(to_tensor(photo)))) for photo in photos]
     return Int8Check(float(np.mean(psnr)), ratio)

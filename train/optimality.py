@@ -248,9 +248,9 @@ class Optimality:
 
     def figures(self) -> dict[str, float]:
         """The short form, for a report or a style's card; what was not measured or not reached is left out."""
-        y, steps = self.yardstick, self.equivalent_steps
-        short = {"content": y.content, "style": y.style, "J": y.j, "style_weight": self.style_weight}
-        short |= {"optimality_ratio": self.ratio} | ({} if steps is None else {"equivalent_steps": steps})
+        steps = self.equivalent_steps
+        short = self.yardstick.short() | {"style_weight": self.style_weight, "optimality_ratio": self.ratio}
+        short |= {} if steps is None else {"equivalent_steps": steps}
         return short | {f"grid_{period}": value for period, value in self.grid.items()}
 
     def to_json(self) -> dict[str, Any]:
