@@ -16,13 +16,11 @@ import torch
 from make_demo_clip import frame_at
 from PIL import Image
 from rich.table import Table
-from trainings import report_of
+from trainings import network_of, report_of
 
-from allaprima.models.transformer import build
 from allaprima.models.vgg import VGGFeatures, load_vgg
 from allaprima.pictures import Frame, write_picture
 from allaprima.terminal import console, show_table
-from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import CONTENT_LAYER, TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.losses import relative_distance
@@ -85,10 +83,7 @@ def train(arguments: argparse.Namespace, painting: Path, strength: float) -> dic
 
 def paint(run: Path, frame: Frame) -> Frame:
     """What a trained run makes of a frame."""
-    checkpoint = load_checkpoint(run)
-    network = build(checkpoint.config.build)
-    checkpoint.fill(network)
-    return stylize(network, frame)
+    return stylize(network_of(run), frame)
 
 
 @torch.inference_mode()

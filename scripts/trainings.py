@@ -2,28 +2,48 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from allaprima.models.transformer import ImageTransformer
+from allaprima.models.transformer import ImageTransformer, build
 from allaprima.terminal import console
+from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import TrainConfig
 from allaprima.train.run_folder import CHECKPOINTS, REPORT
+from allaprima.train.steadiness import Disturbance
 from allaprima.train.trainer import Trainer
 
 LINE_EVERY = 100
 
 
-def report_of(config: TrainConfig, network: ImageTransformer | None = None) -> dict[str, Any]:
-    """The report of this training, which is done now if it was not; `network` in place of the configuration's build."""
+def report_of(
+    config: TrainConfig, network: ImageTransformer | None = None, *, disturbance: Disturbance | None = None
+) -> dict[str, Any]:
+    """The report of this training, which is done now if it was not.
+
+    Args:
+        config: of the training.
+        network: in place of the configuration's build.
+        disturbance: what the training for steadiness has happen, in place of the usual.
+    """
     run = config.out
     assert run is not None
     if not (run / REPORT).exists():
         if (run / CHECKPOINTS).is_dir():
             config = replace(config, resume=run)
         with Trainer(config, network) as trainer:
+            trainer.objective.disturbance = disturbance or trainer.objective.disturbance
             for progress in trainer.run():
                 if progress.step % LINE_EVERY == 0:
                     console.print(f"{run.name}  step {progress.step}  loss {progress.losses['total']:.3f}")
             trainer.finish()
     report: dict[str, Any] = json.loads((run / REPORT).read_text())
     return report
+
+
+def network_of(run: Path) -> ImageTransformer:
+    """What a training has made, of its configuration's build."""
+    checkpoint = load_checkpoint(run)
+    network = build(checkpoint.config.build)
+    checkpoint.fill(network)
+    return network.eval()

@@ -89,6 +89,33 @@ def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path) ->
     assert (tmp_path / "page.svg").read_text().startswith("<?xml")
 
 
+def test_the_steadiness_of_two_trainings_stands_side_by_side(shared: Path, tmp_path: Path) -> None:
+    photos, painting = tmp_path / "photos", shared / "paintings" / "starry_night.jpg"
+    photos.mkdir()
+    for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:3]:
+        (photos / photo.name).symlink_to(photo)
+    weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+    words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
+    page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
+    done = script(
+        "ablate_steadiness.py",
+        painting,
+        *words,
+        *material,
+        "--out",
+        tmp_path / "runs",
+        "--page",
+        page,
+        "--variant",
+        "whole",
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (line.split("|")[1:-1] for line in page.read_text().splitlines()[-2:])
+    assert [cell.strip() for cell in first[:3]] == ["without: no training for steadiness", "0", "1.000"]
+    assert second[0].strip().startswith("whole:")
+    assert 0 < float(second[3]) < 10  # noise
+
+
 def test_the_clip_moves_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import make_demo_clip

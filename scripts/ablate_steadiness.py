@@ -1,0 +1,123 @@
+"""What each part of the training for steadiness brings: short trainings from the base, measured side by side.
+
+    python scripts/ablate_steadiness.py PAINTING ... --photos DIR --val-photos DIR --out RUNS --page PAGE.md \
+        --yardstick-photos DIR --motion PAN.mp4 --still CLIP.mp4      # goes on where it was stopped
+
+Each figure is the mean over the paintings; those of steadiness stand beside what they are without the training for it.
+J has k of strength 1 and is taken on photos that no network saw. Short trainings tell variants apart.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+
+from trainings import network_of, report_of
+from yardstick import Yardstick, add_arguments, read_yardstick
+
+from allaprima.files import replacing
+from allaprima.terminal import console
+from allaprima.train.config import TrainConfig
+from allaprima.train.evaluate import stylize
+from allaprima.train.steadiness import Amplitudes, Disturbance
+
+WITHOUT = "without"
+FIGURES = ("noise", "flicker", "motion", "lamp", "enters", "alive")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One training."""
+
+    what: str
+    weight: float = TrainConfig.motion_weight
+    amplitudes: Amplitudes = field(default_factory=Amplitudes)
+
+
+WHOLE = Amplitudes(still=0, whole=1, noisy=0, lit=0, entered=0)
+VARIANTS = {
+    WITHOUT: Variant("no training for steadiness", weight=0),
+    "default": Variant("what trainings do"),
+    "whole": Variant("moved by whole pixels, nothing else", amplitudes=WHOLE),
+    "still": Variant("noise on still scenes, nothing else", amplitudes=Amplitudes(still=1, lit=0, entered=0)),
+    "no-noise": Variant("all but noise", amplitudes=Amplitudes(noisy=0)),
+    "no-light": Variant("all but light", amplitudes=Amplitudes(lit=0)),
+    "no-entry": Variant("all but things that enter", amplitudes=Amplitudes(entered=0)),
+    "half": Variant("half the weight", weight=TrainConfig.motion_weight / 2),
+    "twice": Variant("twice the weight", weight=TrainConfig.motion_weight * 2),
+}
+
+
+def main() -> None:
+    """Train what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paintings", type=Path, nargs="+")
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--val-photos", type=Path, required=True)
+    parser.add_argument("--vgg-weights", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path, required=True, help="the .md file to write")
+    parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=list(VARIANTS))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--size", type=int, default=160)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    yardstick = read_yardstick(arguments)
+    names = list(dict.fromkeys([WITHOUT, *arguments.variant]))
+    measured = {name: [measure(arguments, yardstick, p, name) for p in arguments.paintings] for name in names}
+    page = "\n".join([*head(arguments), *rows(measured), ""])
+    with replacing(arguments.page) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    console.print(page, markup=False, soft_wrap=True)
+
+
+def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path, name: str) -> dict[str, float]:
+    """Figures of one training, which is done if it is not there."""
+    variant = VARIANTS[name]
+    config = TrainConfig(
+        painting=painting,
+        photos=arguments.photos,
+        val_photos=arguments.val_photos,
+        vgg_weights=arguments.vgg_weights,
+        out=arguments.out / f"{painting.stem}-{name}",
+        steps=arguments.steps,
+        size=arguments.size,
+        motion_weight=variant.weight,
+        early_stop=False,
+        proof=0,
+    )
+    report = report_of(config, disturbance=Disturbance(variant.amplitudes))
+    assert config.out is not None
+    network = network_of(config.out)
+    return {"J": report["figures"]["j"]} | yardstick.measure(lambda frame: stylize(network, frame))
+
+
+def head(arguments: argparse.Namespace) -> list[str]:
+    """What stands over the table."""
+    paintings = ", ".join(path.stem for path in arguments.paintings)
+    return [
+        "# What makes paintings steady",
+        "",
+        f"Made by `scripts/ablate_steadiness.py`: {paintings}; {arguments.steps} steps from the base at "
+        f"{arguments.size} px.",
+        "J is over that of the first row; the other columns are the figures of `scripts/yardstick.py`, means over the",
+        "paintings: change of the painting over that of the photo, except that of `lamp` and `enters`, where the photo",
+        "stands still and the painting should. All but J and `alive` should be small; `alive` should be 1.",
+        "",
+        f"| variant | weight | J | {' | '.join(FIGURES)} |",
+        f"|---|---|---|{'---|' * len(FIGURES)}",
+    ]
+
+
+def rows(measured: dict[str, list[dict[str, float]]]) -> Iterable[str]:
+    """Of the table, one for each variant."""
+    first = [figures["J"] for figures in measured[WITHOUT]]
+    for name, figures in measured.items():
+        j = mean(f["J"] / without for f, without in zip(figures, first, strict=True))
+        cells = (f"{mean(f[key] for f in figures):.2f}" if key in figures[0] else "" for key in FIGURES)
+        yield f"| {name}: {VARIANTS[name].what} | {VARIANTS[name].weight:g} | {j:.3f} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
