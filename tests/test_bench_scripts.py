@@ -114,12 +114,22 @@ def test_quality_under_load(style: Path) -> None:
     (["quality", "{}", "--seconds", "1", "2"], "--seconds: got [1.0, 2.0], expected those of the 3 phases"),
     (["memory", "{}", "--frames", "1000"], "--frames: got 1000, expected 2000 or more"),
 ])  # fmt: skip
-def test_one_line_about_what_cannot_be(style: Path, words: list[str], message: str) -> None:
-    done = bench(*(word.format(style) for word in words))
-    assert done.returncode == 2
-    assert done.stderr.startswith("bench: ")
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
+def test_one_line_about_what_cannot_be(
+    style: Path,
+    module: Callable[[str], ModuleType],
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *(word.format(style) for word in words)])
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert module("bench").main() == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("bench: ")
+    assert errors.count("\n") == 1
+    assert message in errors
 
 
 # The figures.

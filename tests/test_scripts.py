@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,7 +71,19 @@ def test_the_yardstick_measures_style_files(shared: Path, tmp_path: Path) -> Non
     assert negative[-6:] == photos[-6:] == ["1.00", "0.00", "0.00", "1.00", "1.00", "1.00"]
 
 
-def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a script's `main` in this process: to import torch takes longer than its few steps."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+    def run(name: str, *words: object) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        assert not import_module(name).main()
+
+    return run
+
+
+def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path, run_here: Callable[..., None]) -> None:
     """Two steps of one variant: that the script runs; what it finds takes hours."""
     photos, painting = tmp_path / "photos", shared / "paintings" / "starry_night.jpg"
     photos.mkdir()
@@ -78,18 +92,18 @@ def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path) ->
     weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 2, "--size", 64]
     runs = tmp_path / "runs"
-    done = script("ablate.py", "train", painting, *words, "--out", runs, "--variant", "realtime")
-    assert done.returncode == 0, done.stderr
+    run_here("ablate", "train", painting, *words, "--out", runs, "--variant", "realtime")
     material = ["--yardstick-photos", photos, "--yardstick-count", 3, "--blocks", 1]
     motion = ["--motion", shared / "clips" / "flow" / "RubberWhale"]
-    done = script("ablate.py", "table", runs, tmp_path / "page.md", *material, *motion)
-    assert done.returncode == 0, done.stderr
+    run_here("ablate", "table", runs, tmp_path / "page.md", *material, *motion)
     assert "| realtime: what ships |" in (tmp_path / "page.md").read_text()
     assert read_picture(tmp_path / "page.jpg").shape[0] > 2 * 280
     assert (tmp_path / "page.svg").read_text().startswith("<?xml")
 
 
-def test_the_steadiness_of_two_trainings_stands_side_by_side(shared: Path, tmp_path: Path) -> None:
+def test_the_steadiness_of_two_trainings_stands_side_by_side(
+    shared: Path, tmp_path: Path, run_here: Callable[..., None]
+) -> None:
     photos, painting = tmp_path / "photos", shared / "paintings" / "starry_night.jpg"
     photos.mkdir()
     for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:3]:
@@ -97,19 +111,8 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(shared: Path, tmp_p
     weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
-    done = script(
-        "ablate_steadiness.py",
-        painting,
-        *words,
-        *material,
-        "--out",
-        tmp_path / "runs",
-        "--page",
-        page,
-        "--variant",
-        "whole",
-    )
-    assert done.returncode == 0, done.stderr
+    places = ["--out", tmp_path / "runs", "--page", page]
+    run_here("ablate_steadiness", painting, *words, *material, *places, "--variant", "whole")
     first, second = (line.split("|")[1:-1] for line in page.read_text().splitlines()[-2:])
     assert [cell.strip() for cell in first[:3]] == ["without: no training for steadiness", "0", "1.000"]
     assert second[0].strip().startswith("whole:")
