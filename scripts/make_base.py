@@ -8,6 +8,10 @@ there; then the next painting. What is left is a network from which every painti
 that paintings have in common: to see a photo, and to draw. So that there are more paintings than files, every other
 round exchanges the painting's colours, and its strokes are now smaller, now larger. The paintings of `KEPT_OUT` are
 not in it: they measure it (scripts/warm_start.py).
+
+The base that ships has 940 rounds: 260 at 160 px with strokes twice as strong as strength 1, which lost the photo (its
+content distance stayed at 1, that of a black picture); 380 more at 160 px as below, where it fell to 0.5; 300 more at
+208 px, with the present training for steadiness.
 """
 
 import argparse
