@@ -21,7 +21,7 @@ from bench_networks import gflop, time_styles
 from make_demo_clip import frame_at
 from PIL import Image
 from torch import nn
-from trainings import report_of
+from trainings import add_places, report_of
 from yardstick import add_arguments, read_yardstick
 
 from allaprima.contract import StyleCard
@@ -123,10 +123,7 @@ def main() -> None:
     verbs = parser.add_subparsers(required=True)
     train = verbs.add_parser("train", help="train variants")
     train.add_argument("painting", type=Path)
-    train.add_argument("--photos", type=Path, required=True)
-    train.add_argument("--val-photos", type=Path, required=True)
-    train.add_argument("--vgg-weights", type=Path)
-    train.add_argument("--out", type=Path, required=True)
+    add_places(train)
     train.add_argument("--variant", choices=VARIANTS, action="append", help="all by default")
     train.add_argument("--steps", type=int, default=500)
     train.add_argument("--size", type=int, default=160)

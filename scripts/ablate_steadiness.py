@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from trainings import network_of, report_of
+from trainings import add_places, network_of, report_of
 from yardstick import Yardstick, add_arguments, read_yardstick
 
 from allaprima.files import replacing
@@ -53,10 +53,7 @@ def main() -> None:
     """Train what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paintings", type=Path, nargs="+")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--val-photos", type=Path, required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_places(parser)
     parser.add_argument("--page", type=Path, required=True, help="the .md file to write")
     parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=200)

@@ -16,7 +16,7 @@ import torch
 from make_demo_clip import frame_at
 from PIL import Image
 from rich.table import Table
-from trainings import network_of, report_of
+from trainings import add_places, network_of, report_of
 
 from allaprima.models.vgg import VGGFeatures, load_vgg
 from allaprima.pictures import Frame, write_picture
@@ -35,10 +35,7 @@ def main() -> None:
     """Train what is missing, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paintings", type=Path, nargs="+")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--val-photos", type=Path, required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_places(parser)
     parser.add_argument("--picture", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--size", type=int, default=160)

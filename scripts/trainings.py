@@ -1,5 +1,6 @@
 """Trainings for the scripts that compare some: each is done once, goes on where it was stopped, and leaves a report."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,14 @@ from allaprima.train.steadiness import Disturbance
 from allaprima.train.trainer import Trainer
 
 LINE_EVERY = 100
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what trainings read, and where they leave what they come to."""
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--val-photos", type=Path, required=True)
+    parser.add_argument("--vgg-weights", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
 
 
 def report_of(

@@ -12,7 +12,7 @@ from typing import Any
 
 from make_base import KEPT_OUT
 from rich.table import Table
-from trainings import report_of
+from trainings import add_places, report_of
 
 from allaprima.terminal import console, show_table
 from allaprima.train.config import TrainConfig
@@ -22,10 +22,7 @@ def main() -> None:
     """Train what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("painting", type=Path)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--val-photos", type=Path, required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_places(parser)
     parser.add_argument("--scratch-steps", type=int, default=2000)
     parser.add_argument("--steps", type=int, nargs="+", default=[400, 250, 150, 75], help="from the base")
     parser.add_argument("--size", type=int, default=256)

@@ -72,6 +72,16 @@ def test_the_yardstick_measures_style_files(shared: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture
+def photos(shared: Path, tmp_path: Path) -> Path:
+    """Three of them."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:3]:
+        (folder / photo.name).symlink_to(photo)
+    return folder
+
+
+@pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a script's `main` in this process: to import torch takes longer than its few steps."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
@@ -83,13 +93,11 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return run
 
 
-def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path, run_here: Callable[..., None]) -> None:
+def test_the_ablation_trains_measures_and_draws(
+    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_here: Callable[..., None]
+) -> None:
     """Two steps of one variant: that the script runs; what it finds takes hours."""
-    photos, painting = tmp_path / "photos", shared / "paintings" / "starry_night.jpg"
-    photos.mkdir()
-    for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:3]:
-        (photos / photo.name).symlink_to(photo)
-    weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+    painting = shared / "paintings" / "starry_night.jpg"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 2, "--size", 64]
     runs = tmp_path / "runs"
     run_here("ablate", "train", painting, *words, "--out", runs, "--variant", "realtime")
@@ -102,13 +110,9 @@ def test_the_ablation_trains_measures_and_draws(shared: Path, tmp_path: Path, ru
 
 
 def test_the_steadiness_of_two_trainings_stands_side_by_side(
-    shared: Path, tmp_path: Path, run_here: Callable[..., None]
+    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_here: Callable[..., None]
 ) -> None:
-    photos, painting = tmp_path / "photos", shared / "paintings" / "starry_night.jpg"
-    photos.mkdir()
-    for photo in sorted((shared / "photos" / "val").glob("*.jpg"))[:3]:
-        (photos / photo.name).symlink_to(photo)
-    weights = shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
+    painting = shared / "paintings" / "starry_night.jpg"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
     places = ["--out", tmp_path / "runs", "--page", page]
