@@ -1,8 +1,9 @@
 """The perceptual losses of Gatys et al. (2016) and Johnson et al. (2016), scale-free, each a small module.
 
 Content and style distances are relative to the photo's and the painting's own size in feature space, so that one
-weighting fits all paintings. Every loss takes stylized pictures or activations and returns a scalar in float32; it is
-a mean over the pictures of the batch, so that a batch split over processes gives the same gradient.
+weighting fits all paintings. Every loss takes stylized pictures or activations and returns float32: content and style
+one value for each picture of the batch, the others, and the total of all, the mean over the pictures, so that a batch
+split over processes gives the same gradient.
 """
 
 from collections.abc import Mapping
@@ -48,14 +49,15 @@ class ContentLoss(nn.Module):
     """How far the painting's activation is from the photo's, over the photo's own: 0 for the photo, 1 for black."""
 
     def forward(self, activation: Tensor, photo: Tensor) -> Tensor:
-        """Activations (B, C, H, W) of the stylized picture and of the photo -> scalar."""
-        return relative_distance(activation, photo).mean()
+        """Activations (B, C, H, W) of the stylized picture and of the photo -> (B,)."""
+        return relative_distance(activation, photo)
 
 
 class StyleLoss(nn.Module):
     """How far an activation's Gram matrix is from the painting's, over the painting's own."""
 
     target: Tensor
+    """(1, C, C) float32, or (B, C, C) where each picture of a batch has a painting of its own."""
 
     def __init__(self, painting: Tensor) -> None:
         """Take the painting's activation, (1, C, H, W) or several of them (B, C, H, W), which are averaged."""
@@ -63,8 +65,8 @@ class StyleLoss(nn.Module):
         self.register_buffer("target", gram_matrix(painting).mean(0, keepdim=True), persistent=False)
 
     def forward(self, activation: Tensor) -> Tensor:
-        """Activation (B, C, H, W) -> scalar."""
-        return relative_distance(gram_matrix(activation), self.target.expand(len(activation), -1, -1)).mean()
+        """Activation (B, C, H, W) -> (B,)."""
+        return relative_distance(gram_matrix(activation), self.target.expand(len(activation), -1, -1))
 
     def extra_repr(self) -> str:
         """Channels of the layer."""
@@ -149,6 +151,9 @@ class MotionLoss(nn.Module):
 class PerceptualLoss(nn.Module):
     """content + k * style + small total variation and grid terms, with each part's value for the log."""
 
+    style_weight: float | Tensor
+    """k; (B,) where each picture of a batch has its own."""
+
     def __init__(
         self,
         painting: Mapping[str, Tensor],
@@ -172,13 +177,15 @@ class PerceptualLoss(nn.Module):
         self, picture: Tensor, activations: Mapping[str, Tensor], photo: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Stylized picture (B, 3, H, W), its activations, the photo's -> `total`, `content`, `style`, ... scalars."""
-        parts = {f"style/{layer}": loss(activations[layer]) for layer, loss in self.styles.items()}
-        parts["content"] = self.content(activations[self.content_layer], photo[self.content_layer])
-        parts["style"] = sum((share * parts[f"style/{layer}"] for layer, share in self.shares.items()), torch.zeros(()))
+        styles = {layer: loss(activations[layer]) for layer, loss in self.styles.items()}
+        style = sum((self.shares[layer] * value for layer, value in styles.items()), torch.zeros(()))
+        parts = {f"style/{layer}": value.mean() for layer, value in styles.items()}
+        parts["content"] = self.content(activations[self.content_layer], photo[self.content_layer]).mean()
+        parts["style"] = style.mean()
         parts["tv"], parts["grid"] = self.tv(picture), self.grid(picture)
         parts["total"] = (
             parts["content"]
-            + self.style_weight * parts["style"]
+            + (self.style_weight * style).mean()
             + self.tv_weight * parts["tv"]
             + self.grid_weight * parts["grid"]
         )

@@ -50,7 +50,7 @@ class Objective:
     @property
     def k(self) -> float:
         """Weight of the style."""
-        return self.perceptual.style_weight
+        return float(self.perceptual.style_weight)
 
     def losses(self, network: Network, photo: Tensor, step: int) -> dict[str, Tensor]:
         """Scalars by name, `total` and its parts, for (B, 3, S, S) uint8 RGB in the step numbered `step`."""
