@@ -235,16 +235,19 @@ def _cameras() -> Iterator[Finding]:
 
 
 def linux_cameras(root: Path = _ROOT) -> Iterator[Finding]:
-    """The cameras that Linux shows, and whether this user may open them."""
-    nodes = [node for node in _video_nodes(root) if _is_camera(node, root)]
-    for node in nodes:
-        name = f"{node.name.removeprefix('video')}: {_about_node(node, root, 'name') or 'without a name'}"
-        if os.access(node, os.R_OK | os.W_OK):
-            yield Finding("camera", "ok", name)
+    """The cameras that Linux shows, save for virtual ones, and whether this user may open them."""
+    from .infer.device import list_devices
+    from .infer.v4l2 import problem
+
+    devices = [device for device in list_devices() if not _is_virtual(Path(f"video{device.index}"), root)]
+    for device in devices:
+        name = f"{device.index}: {device.name or 'without a name'}"
+        if reason := problem(device.index):
+            what, _, cure = reason.partition(": ")
+            yield Finding("camera", "problem", f"{name}; {what}", cure or "unplug it, and plug it in again")
         else:
-            cure = "sudo usermod -aG video $USER, then log out and in"
-            yield Finding("camera", "problem", f"{name}; {node.name} may not be opened by this user", cure)
-    if not nodes:
+            yield Finding("camera", "ok", name)
+    if not devices:
         cure = "plug one in, or give an address or a file: allaprima cam http://... --style starry_night"
         yield Finding("camera", "warning", "this machine shows none", cure)
 
@@ -304,17 +307,6 @@ def _video_nodes(root: Path) -> list[Path]:
 
 def _is_virtual(node: Path, root: Path) -> bool:
     return (root / "sys" / "devices" / "virtual" / "video4linux" / node.name).exists()
-
-
-def _is_camera(node: Path, root: Path) -> bool:
-    """A camera has several nodes, of which the first gives pictures and the others tell about them."""
-    return not _is_virtual(node, root) and _about_node(node, root, "index") in {"", "0"}
-
-
-def _about_node(node: Path, root: Path, what: str) -> str:
-    """What the kernel says of a video node; "" where it says nothing."""
-    file = root / "sys" / "class" / "video4linux" / node.name / what
-    return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
 
 
 def _has_obs() -> bool:

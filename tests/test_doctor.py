@@ -1,5 +1,6 @@
 """`allaprima doctor`: what each check finds on machines of all kinds, what it says, and that it leaves no trace."""
 
+import errno
 import json
 import os
 import signal
@@ -322,25 +323,25 @@ def make(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_cameras(tmp_path: Path) -> None:
-    assert [finding.mark for finding in linux_cameras(tmp_path)] == ["warning"]
-    about = "sys/class/video4linux"
-    files = {
-        "dev/video0": "",
-        f"{about}/video0/name": "HD Camera\n",
-        f"{about}/video0/index": "0\n",
-        "dev/video1": "",  # the same camera's metadata
-        f"{about}/video1/index": "1\n",
-        "dev/video3": "",
-        "sys/devices/virtual/video4linux/video3/name": "Allaprima\n",
-        "dev/video-of-somebody": "",
-    }
-    make(tmp_path, files)
-    (tmp_path / "dev" / "video10").symlink_to("nowhere")  # one that even root may not open
-    seen, refused = linux_cameras(tmp_path)
-    assert seen == Finding("camera", "ok", "0: HD Camera")
-    assert (refused.mark, refused.text) == ("problem", "10: without a name; video10 may not be opened by this user")
-    assert "usermod -aG video" in refused.remedy
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Video4Linux2")
+def test_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from v4l2 import METADATA, WEBCAM, Kernel, Node
+
+    (tmp_path / "none").mkdir()
+    with monkeypatch.context() as patch:
+        Kernel(patch, tmp_path / "none", {})
+        assert [finding.mark for finding in linux_cameras(tmp_path)] == ["warning"]
+    (tmp_path / "dev").mkdir()
+    refused = Node(b"", error=errno.EACCES)
+    nodes = {0: WEBCAM, 1: METADATA, 3: Node(b"Allaprima"), 10: refused}
+    Kernel(monkeypatch, tmp_path / "dev", nodes)
+    make(tmp_path, {"sys/devices/virtual/video4linux/video3/name": "Allaprima\n"})
+    seen, closed = linux_cameras(tmp_path)
+    assert seen == Finding("camera", "ok", "0: HD Pro Webcam C920")
+    assert closed.mark == "problem"
+    assert closed.text.startswith("10: ")
+    assert closed.text.endswith("/dev/video10 may not be opened by this user")
+    assert "usermod -aG video" in closed.remedy
 
 
 @pytest.mark.parametrize(
