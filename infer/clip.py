@@ -117,7 +117,7 @@ class Clip:
         self._container.close()
 
     def shots(self) -> Generator[Shot, None, None]:
-        """Yield, once, every frame that decodes: upright, all of the first one's size, times rising.
+        """Yield, once, every frame that decodes: upright, all of the first one's size; of a file, with rising times.
 
         Raises:
             InputError: a network camera fails.
@@ -128,8 +128,8 @@ class Clip:
         for frame in chain([self._first], self._frames):
             _check_size(self.name, frame.width, frame.height)
             pts = end if frame.pts is None else frame.pts
-            if pts <= last_pts:
-                continue  # a damaged clip: two frames cannot have one time
+            if self.finite and pts <= last_pts:
+                continue  # damaged: two frames cannot have one time; but a camera may set its clock back
             last_pts, end = pts, pts + (frame.duration or round(1 / (self.rate * self.time_base)))
             yield Shot(upright(self.colour.to_rgb(frame, *size), _display_matrix(frame)), pts, frame.duration)
         self._note_shortfall(end * self.time_base)

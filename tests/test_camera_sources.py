@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from fractions import Fraction
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from rtsp import RtspCamera
 from allaprima.errors import InputError
 from allaprima.infer import device, steady
 from allaprima.infer.camera import Camera, Capture, NewestFrame, open_camera
+from allaprima.infer.clip import Clip
 from allaprima.infer.demo import DemoCamera
 from allaprima.infer.device import Device, DeviceCamera, Mode, find_device, names_on_macos, needs_mjpg
 from allaprima.infer.played import FolderCamera, fit
@@ -219,6 +222,19 @@ def test_fit_keeps_the_whole_picture(width: int, height: int, size: tuple[int, i
     rows, columns = framed.any(axis=(1, 2)), framed.any(axis=(0, 2))
     assert rows.all() or columns.all()
     assert (framed[rows][:, columns] == 200).all()
+
+
+def test_a_camera_that_sets_its_clock_back_goes_on(tmp_path: Path) -> None:
+    """As a server that restarts behind the same address does; of a file, such frames would be damage."""
+    first = make_clip(tmp_path / "first.ts", ticks=range(0, 45_000, 3000), time_base=Fraction(1, 90_000))
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(first.read_bytes() * 2)
+    shown = {}
+    for finite in (True, False):
+        with Clip(av.open(str(twice)), "camera", finite=finite) as clip:
+            shown[finite] = [shot.picture for shot in clip.shots()]
+    assert len(shown[True]) == 15
+    assert len(shown[False]) == 30
 
 
 # Devices. There is none here: the kernel's answers are in its own structs, and OpenCV's device is a stand-in.
