@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--threads", type=int, default=2, help="ONNX Runtime's (default: %(default)s)")
 
     train = _add(verbs, "train", "bench_networks", "seconds a training step, beside a plain loop")
-    train.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    train.add_argument("--photos", required=True, help="folder of photos")
     train.add_argument("--vgg-weights", type=Path, help="VGG-19 weights; default: torchvision downloads them")
     train.add_argument("--steps", type=int, default=5, help="in a block")
     train.add_argument("--blocks", type=int, default=3, help="of steps, in turn")

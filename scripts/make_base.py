@@ -47,7 +47,7 @@ def main() -> None:
     """Train, and write the base."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paintings", type=Path, help="folder")
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--photos", required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8500)

@@ -19,7 +19,7 @@ LINE_EVERY = 100
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """The flags that say what trainings read, and where they leave what they come to."""
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--photos", required=True)
     parser.add_argument("--val-photos", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")

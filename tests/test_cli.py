@@ -71,7 +71,7 @@ def test_help_explains_every_flag(verb: str, capsys: pytest.CaptureFixture[str])
         (["image", "a.jpg", "--style", "s", "-o", "b.png", "--bogus"], "--bogus"),
         (["image", "a.jpg", "-o", "b.png"], "--style is missing"),
         (["image", "--style", "s", "-o", "b.png"], "PHOTOS is missing"),
-        (["train", "p.jpg"], "--photos is missing"),
+        (["train", "p.jpg", "--epochs", "2"], "--epochs: synthetic photos have no end: give --steps, or --photos"),
         (["train", "--photos", "here"], "PAINTING is missing"),
         (["train", "p.jpg", "--photos", "here", "--steps", "many"], "many"),
         (["train", "p.jpg", "--photos", "here", "--build", "huge"], "huge"),

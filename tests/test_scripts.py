@@ -1,5 +1,6 @@
 """scripts/: the demo in a small copy, and when the shell scripts install what."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import tiny
 from allaprima.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
+KINDS = ("real", "synthetic")
 SCRIPTS = ("demo", "test", "check", "build", "bench")
 SHELL_SCRIPTS = [*(ROOT / "scripts" / name for name in SCRIPTS), ROOT / ".ci" / "run"]
 
@@ -121,6 +123,26 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
     assert [cell.strip() for cell in first[:3]] == ["without: no training for steadiness", "0", "1.000"]
     assert second[0].strip().startswith("whole:")
     assert 0 < float(second[3]) < 10  # noise
+
+
+def test_trainings_on_real_and_on_synthetic_photos_stand_side_by_side(
+    shared: Path,
+    weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    run_here: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    painting = shared / "paintings" / "starry_night.jpg"
+    words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
+    run_here("without_photos", painting, *words, "--out", tmp_path / "runs")
+    (row,) = (line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "starry_night │" in line)
+    _, k, real, synthetic, ratio = map(str.strip, row)
+    reports = [json.loads((tmp_path / "runs" / f"starry_night-{on}" / "report.json").read_text()) for on in KINDS]
+    assert [report["photos"]["are"]["photos"] for report in reports] == ["folder", "synthetic"]
+    assert [f"{report['configuration']['style_weight']:g}" for report in reports] == [k, k]
+    assert [f"{report['figures']['j']:.3f}" for report in reports] == [real, synthetic]
+    assert float(ratio) == pytest.approx(float(synthetic) / float(real), abs=1e-3)
 
 
 def test_the_clip_moves_evenly(monkeypatch: pytest.MonkeyPatch) -> None:

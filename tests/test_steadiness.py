@@ -215,7 +215,7 @@ def test_blur_does_not_win() -> None:
 @pytest.mark.parametrize(("weight", "passes"), [(0.0, 1), (2.0, 2)])
 def test_a_step_paints_twice_and_is_the_same_each_time(weight: float, passes: int) -> None:
     torch.manual_seed(0)
-    config = TrainConfig(painting=Path("p"), photos=Path("p"), style_weight=5.0, motion_weight=weight)
+    config = TrainConfig(painting=Path("p"), photos="p", style_weight=5.0, motion_weight=weight)
     painting = (255 * ramp()[0].permute(1, 2, 0)).to(torch.uint8).numpy()
     objective = Objective(config, VGGFeatures(config.layers), painting, lambda: torch.empty(0))
     shades, seen = torch.tensor([0.5, 1.0, 0.7]).reshape(1, 3, 1, 1).requires_grad_(), 0

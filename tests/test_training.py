@@ -384,7 +384,7 @@ def test_int8_that_is_not_good_enough_is_refused(
     with torch.no_grad():  # one weight so large that the steps of its channel are too coarse for the others
         next(layer.parameters())[:, 0, 0, 0] = 60
     with pytest.raises(InputError, match=r"fast\.onnx' not written: int8 is .* dB from fp32 .* layer \w+ hurts most"):
-        export_int8(network, tmp_path / "fast.onnx", StyleCard(), config=checkpoint.config, photos=photos)
+        export_int8(network, tmp_path / "fast.onnx", StyleCard(), config=checkpoint.config, photos=str(photos))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -40,7 +40,7 @@ from allaprima.train.view import moving_window
 
 
 def config(**values: object) -> TrainConfig:
-    return TrainConfig(painting=Path("p.jpg"), photos=Path("photos"), **values)  # type: ignore[arg-type]
+    return TrainConfig(painting=Path("p.jpg"), photos="photos", **values)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ def make_card(
     config: TrainConfig, network: ImageTransformer, loss_network: dict[str, str], figures: Figures | None
 ) -> StyleCard:
     """The card of `network`, trained with `config`; folders of this machine stay out of it."""
-    training = config.to_json() | {"out": None, "resume": None, "photos": None, "val_photos": None}
+    training = config.to_json() | {"out": None, "resume": None} | config.kinds_of_photos
     training |= {name: getattr(config, name).name for name in ("painting", "vgg_weights") if getattr(config, name)}
     return StyleCard(
         name=config.style_name,

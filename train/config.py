@@ -13,6 +13,8 @@ from ..flags import flag_name
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
 CONTENT_LAYER = "relu4_2"
 BASE, SCRATCH = "base", "scratch"
+SYNTHETIC = "synthetic"
+"""In place of a folder of photos: photos made up as a training goes."""
 DEFAULT_STEPS, SCRATCH_STEPS = 400, 3000
 """From the base or another run, and from nothing."""
 STYLE_PX = 384
@@ -67,6 +69,7 @@ class Settings:
 class TrainConfig(Settings):
     """Learn a painting: one painting and a folder of photos in, a style file out.
 
+    allaprima train painting.jpg
     allaprima train painting.jpg --photos ~/Pictures
     allaprima train painting.jpg --photos ~/Pictures --strength 1.5 --stroke-size 1.5 --out runs/bold
     allaprima train painting.jpg --photos ~/Pictures --build standard --steps 8000 --out runs/slow
@@ -76,10 +79,11 @@ class TrainConfig(Settings):
 
     painting: Path | None = field(default=None, metadata={"positional": "?"})
     """The painting to learn: JPEG, PNG or WebP, of any size and shape."""
-    photos: Path | None = None
-    """Folder of photos to train on, searched recursively; a few hundred are enough to begin with."""
+    photos: str | None = None
+    """Folder of photos to train on, searched recursively; a few hundred are enough to begin with. By default
+    `synthetic`: made up as the training goes; real ones are better. (A folder of that name is `./synthetic`.)"""
     val_photos: Path | None = None
-    """Folder of photos for the preview and the figures; by default a few of --photos are held out."""
+    """Folder of photos for the preview and the figures; by default a few of --photos are held out, or made up."""
     out: Path | None = None
     """Run folder; runs/PAINTING by default. Watch it with: tensorboard --logdir runs."""
     resume: Path | None = None
@@ -171,7 +175,9 @@ class TrainConfig(Settings):
         """Raises ValueError, naming the flag."""
         if self.resume is None:
             _require(self.painting is not None, "PAINTING is missing: give the picture to learn")
-            _require(self.photos is not None, "--photos is missing: give a folder of photos to train on")
+            _require(
+                not (self.made_up and self.epochs), "--epochs: synthetic photos have no end: give --steps, or --photos"
+            )
         # The name becomes a file name; a stranger's checkpoint may hold any.
         _require(self.name == Path(self.name).name, f"--name: got '{self.name}', expected a name without folders")
         _require(self.steps is None or self.epochs is None, "--steps and --epochs: give one of them, not both")
@@ -210,6 +216,22 @@ class TrainConfig(Settings):
     def start(self) -> str:
         """What it starts from: `--from`, or the base, which is a `realtime` network."""
         return self.from_ or (BASE if self.build == "realtime" else SCRATCH)
+
+    @property
+    def made_up(self) -> bool:
+        """Whether the photos trained on are synthetic."""
+        return self.photos in (None, SYNTHETIC)
+
+    @property
+    def judged_by_made_up(self) -> bool:
+        """Whether the photos that figures are of are synthetic."""
+        return self.made_up and self.val_photos is None
+
+    @property
+    def kinds_of_photos(self) -> dict[str, str]:
+        """What `photos` and `val_photos` are, and no folder's name: for those whom a style file reaches."""
+        made_up = {"photos": self.made_up, "val_photos": self.judged_by_made_up}
+        return {name: SYNTHETIC if value else "folder" for name, value in made_up.items()}
 
     @property
     def style_name(self) -> str:

@@ -17,10 +17,13 @@ from .config import CONTENT_LAYER, STYLE_LAYERS
 from .losses import gram_matrix, relative_distance
 from .photos import resize_shorter, to_frame, to_tensor, views
 from .scenes import noisy, pans
+from .synthetic import synthetic_photo
 
 YARDSTICK_PX = 384
 """Shorter side of photos and painting."""
 YARDSTICK_LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+UNSEEN_SEED = 2**64
+"""Of photos made up to judge by: no training has it."""
 
 
 @dataclass(frozen=True)
@@ -143,3 +146,8 @@ def read_photos(paths: Sequence[Path], *, shorter_px: int = YARDSTICK_PX) -> lis
         except InputError:
             continue
     return photos
+
+
+def synthetic_photos(count: int, *, shorter_px: int = YARDSTICK_PX) -> list[Frame]:
+    """Photos to judge by, made up; no training sees them."""
+    return [synthetic_photo(seed=UNSEEN_SEED, number=number, size_px=shorter_px) for number in range(count)]

@@ -1,6 +1,6 @@
 """A trained network as an int8 style file, written only if the eye and the yardstick find it as good as fp32.
 
-check = export_int8(network, Path("painting.onnx"), card, config=config, photos=Path("photos"))
+check = export_int8(network, Path("painting.onnx"), card, config=config, photos="photos")
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from ..models.quantise import QuantisedNetwork, quantise
 from ..models.transformer import ImageTransformer
 from ..models.vgg import load_vgg
 from ..pictures import Frame, read_picture
-from .config import TrainConfig
-from .evaluate import YARDSTICK_LAYERS, distances, read_photos
+from .config import SYNTHETIC, TrainConfig
+from .evaluate import YARDSTICK_LAYERS, distances, read_photos, synthetic_photos
 from .photos import list_photos, to_frame, to_tensor
 
 MIN_PSNR_DB = 32.0
@@ -51,7 +51,7 @@ def export_int8(
     card: StyleCard,
     *,
     config: TrainConfig,
-    photos: Path,
+    photos: str,
 ) -> Int8Check:
     """Quantise `network` on some of `photos`, compare it with fp32 on others, and write it to `path`.
 
@@ -60,7 +60,7 @@ def export_int8(
         path: where the file goes, whole or not at all.
         card: the metadata; precision and figures of the comparison are filled in here.
         config: what it was trained with: painting, loss network, k.
-        photos: folder of photos, searched recursively.
+        photos: folder of photos, searched recursively, or `synthetic`.
 
     Raises:
         InputError: too few photos, no painting or loss network to judge by, or the result is not good enough; the
@@ -86,16 +86,22 @@ def export_int8(
     return check
 
 
-def _divide(folder: Path) -> tuple[list[Frame], list[Frame]]:
-    """Photos to calibrate on and others to compare on, evenly spread over the folder."""
-    paths = list_photos(folder, shorter_px=PHOTO_PX // 4).paths
-    count = min(len(paths), CALIBRATION_PHOTOS + UNSEEN_PHOTOS)
-    frames = read_photos([paths[i] for i in np.linspace(0, len(paths) - 1, count).astype(int)], shorter_px=PHOTO_PX)
+def _divide(photos: str) -> tuple[list[Frame], list[Frame]]:
+    """Photos to calibrate on and others to compare on."""
+    count = CALIBRATION_PHOTOS + UNSEEN_PHOTOS
+    frames = synthetic_photos(count, shorter_px=PHOTO_PX) if photos == SYNTHETIC else _read_some(Path(photos), count)
     if len(frames) <= UNSEEN_PHOTOS:
-        raise InputError(f"photo folder '{folder}': got {len(frames)} photos, int8 needs {UNSEEN_PHOTOS + 1} or more")
+        raise InputError(f"photo folder '{photos}': got {len(frames)} photos, int8 needs {UNSEEN_PHOTOS + 1} or more")
     every = len(frames) // UNSEEN_PHOTOS
     unseen = range(0, every * UNSEEN_PHOTOS, every)
     return [frame for i, frame in enumerate(frames) if i not in unseen], [frames[i] for i in unseen]
+
+
+def _read_some(folder: Path, count: int) -> list[Frame]:
+    """At most `count` photos, evenly spread over the folder."""
+    paths = list_photos(folder, shorter_px=PHOTO_PX // 4).paths
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), count)).astype(int)
+    return read_photos([paths[i] for i in chosen], shorter_px=PHOTO_PX)
 
 
 def compare(network: ImageTransformer, painter: Painter, config: TrainConfig, photos: Sequence[Frame]) -> Int8Check:

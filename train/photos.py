@@ -1,4 +1,4 @@
-"""Photos for training: a folder, searched recursively, as an endless, seeded, resumable stream of crops.
+"""Photos for training, a folder's or made up, as an endless, seeded, resumable stream of crops.
 
 Which photo is number n of the stream, and how it is cropped, depends on (seed, n) alone. So a training resumes in
 mid-epoch without saved random states, and any number of workers or processes sees the same images in the same step.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
 from ..pictures import Frame, find_pictures, read_header, read_picture
+from .synthetic import synthetic_photo
 
 ZOOM = 1.5  # a photo's shorter side is scaled to between 1 and ZOOM times the crop
 LONGEST = 4  # times the shorter side: what is longer would take too much memory at once
@@ -49,10 +51,36 @@ class PhotoList:
         """Short hash of the names, in order: a resumed run must see the same list."""
         return hashlib.sha256("\n".join(path.name for path in self.paths).encode()).hexdigest()[:16]
 
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def crops(self, *, size_px: int, flip: bool, seed: int) -> Dataset[Sample]:
+        """What `Stream` draws from."""
+        return Crops(self.paths, size_px=size_px, flip=flip, seed=seed)
+
     def split(self, count: int) -> tuple["PhotoList", list[Path]]:
         """Hold out `count` photos, evenly spaced."""
         chosen = {self.paths[i * len(self.paths) // count] for i in range(count)} if count else set()
         return PhotoList([p for p in self.paths if p not in chosen], self.skipped), sorted(chosen)
+
+
+class SyntheticPhotos(PhotoList):
+    """No folder's: one photo, as it were, that is another each time it is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of one of them: another version of this program, or of its libraries, may make up others."""
+        return hashlib.sha256(synthetic_photo(seed=0, number=0, size_px=64).tobytes()).hexdigest()[:16]
+
+    def crops(self, *, size_px: int, flip: bool, seed: int) -> Dataset[Sample]:
+        """What `Stream` draws from; they need no mirroring."""
+        return MadeUp(size_px=size_px, seed=seed)
 
 
 def list_photos(folder: Path, *, shorter_px: int, on_file: Callable[[int, int], None] | None = None) -> PhotoList:
@@ -121,6 +149,18 @@ class Crops(Dataset[Sample]):
         raise InputError(f"none of the {len(self.paths)} photos can be decoded: give other photos (--photos)")
 
 
+class MadeUp(Dataset[Sample]):
+    """(anything, sample number) -> the synthetic photo of that number."""
+
+    def __init__(self, *, size_px: int, seed: int) -> None:
+        self.size_px, self.seed = size_px, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Never the same twice in a training."""
+        photo = synthetic_photo(seed=self.seed, number=key[1], size_px=self.size_px)
+        return {"photo": torch.from_numpy(photo).permute(2, 0, 1), "unreadable": torch.tensor(-1)}
+
+
 class Stream(Sampler[list[tuple[int, int]]]):
     """Batches of (photo index, sample number), from batch `start` to batch `stop`: each epoch its own permutation."""
 
@@ -146,9 +186,12 @@ class Stream(Sampler[list[tuple[int, int]]]):
         return int(orders[epoch][place])
 
 
-def ignore_interrupts(worker: int) -> None:
-    """For a worker process: Ctrl-C reaches every process of a terminal, but only the training's own may answer it."""
+def start_worker(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, but only the training's own may answer it; and OpenCV's threads do
+    not survive the fork that a worker is.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
 
 
 def random_crop(photo: Frame, size_px: int, random: np.random.Generator, *, flip: bool) -> Frame:

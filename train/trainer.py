@@ -24,16 +24,16 @@ from torch.utils.data import DataLoader
 from ..errors import InputError
 from ..models.transformer import ImageTransformer, build
 from ..models.vgg import VGGFeatures, load_vgg
-from ..pictures import read_picture
+from ..pictures import Frame, read_picture
 from . import optimality
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
-from .config import TrainConfig, smallest_photo_px
+from .config import SYNTHETIC, TrainConfig, smallest_photo_px
 from .device import keep_freed_memory, precision
-from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize
+from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize, synthetic_photos
 from .guard import Guard
 from .objective import Objective
 from .optimizer import centralise, make_optimizer, set_rate
-from .photos import Crops, PhotoList, Stream, divide, ignore_interrupts, list_photos, middle_crop
+from .photos import HELD_OUT, PhotoList, Stream, SyntheticPhotos, divide, list_photos, middle_crop, start_worker
 from .run_folder import RunFolder
 from .schedule import Schedule
 from .start import start_from
@@ -88,14 +88,13 @@ class Trainer:
             if ignored := config.ignored_by_resume:
                 self.result.notes.append(f"{', '.join(ignored)}: ignored, a resumed run keeps its settings")
             config = config.resumed(checkpoint.config)
-        self.config = config
+        self.config = config = replace(config, photos=config.photos or SYNTHETIC)
         assert config.painting is not None
-        assert config.photos is not None
         self.painting = read_picture(config.painting, what="painting")
         if self.painting.std(axis=(0, 1)).max() < FLAT:
             raise InputError(f"painting '{config.painting}' is one flat colour: there is nothing to learn from it")
-        self.photos, held_out = _photos(config, config.photos)
-        planned = Schedule.plan(config, _steps(config, len(self.photos.paths)))
+        self.photos, held_out = _photos(config)
+        planned = Schedule.plan(config, _steps(config, len(self.photos)))
         self.schedule = checkpoint.schedule if checkpoint else planned
 
         keep_freed_memory()
@@ -131,7 +130,7 @@ class Trainer:
             unpack_optimizer(self.optimizer, checkpoint.optimizer)
         self.step = checkpoint.step if checkpoint else 0
         self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
-        self.val_photos = read_photos(held_out) if self.is_main else []
+        self.val_photos = _unseen(config, held_out) if self.is_main else []
         self._unseen = [middle_crop(photo, config.size).to(self.device) for photo in self.val_photos]
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
         self._stop = False
@@ -251,7 +250,7 @@ class Trainer:
         contents = asdict(self.result) | {
             "step": self.step,
             "steps": self.steps,
-            "photos": {"used": len(self.photos.paths), "skipped": self.photos.skipped},
+            "photos": {"used": self.photos_used, "skipped": self.photos.skipped, "are": self.config.kinds_of_photos},
             "loss_network": self.loss_network,
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
@@ -303,22 +302,22 @@ class Trainer:
 
     def batches(self) -> Any:
         """What is left of the stream: `Sample`s with a leading batch dimension, on the device."""
-        paths, c = self.photos.paths, self.config
-        stream = Stream(len(paths), batch=c.batch, start=self.step, stop=self.steps, seed=c.seed)
-        crops = Crops(paths, size_px=c.size, flip=c.flip, seed=c.seed)
+        c = self.config
+        stream = Stream(len(self.photos), batch=c.batch, start=self.step, stop=self.steps, seed=c.seed)
+        crops = self.photos.crops(size_px=c.size, flip=c.flip, seed=c.seed)
         loader: DataLoader[Any] = DataLoader(
             crops,
             batch_sampler=stream,
             num_workers=c.workers,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=start_worker,
         )
         return self.accelerator.prepare(loader)
 
     def typical_photos(self) -> Tensor:
         """A few crops, evenly spread over the photos: (B, 3, S, S) uint8."""
-        count = len(self.photos.paths)
-        crops = Crops(self.photos.paths, size_px=self.config.size, flip=False, seed=self.config.seed)
+        count = len(self.photos)
+        crops = self.photos.crops(size_px=self.config.size, flip=False, seed=self.config.seed)
         return torch.stack([crops[i * count // PHOTOS, i]["photo"] for i in range(PHOTOS)])
 
     def _judge(self) -> str:
@@ -336,6 +335,11 @@ class Trainer:
         note = f"step {self.step}: J of unseen photos no longer falls, ending at step {self.steps}"
         self.result.notes.append(note)
         return note
+
+    @property
+    def photos_used(self) -> int:
+        """How many different photos were trained on."""
+        return self.step * self.config.batch if self.config.made_up else len(self.photos)
 
     @property
     def precision(self) -> str:
@@ -416,10 +420,15 @@ def _steps(config: TrainConfig, photos: int) -> int:
     return config.steps or config.default_steps
 
 
-def _photos(config: TrainConfig, folder: Path) -> tuple[PhotoList, list[Path]]:
-    """Photos to train on and photos to validate on."""
+def _photos(config: TrainConfig) -> tuple[PhotoList, list[Path]]:
+    """Photos to train on and photos to validate on; none of the latter where they are made up too."""
     smallest_px = smallest_photo_px(config.size)
-    photos = list_photos(folder, shorter_px=smallest_px)
-    if config.val_photos is None:
-        return divide(photos)
-    return photos, divide(list_photos(config.val_photos, shorter_px=smallest_px))[1]
+    photos = SyntheticPhotos() if config.made_up else list_photos(Path(str(config.photos)), shorter_px=smallest_px)
+    if config.val_photos is not None:
+        return photos, divide(list_photos(config.val_photos, shorter_px=smallest_px))[1]
+    return (photos, []) if config.made_up else divide(photos)
+
+
+def _unseen(config: TrainConfig, held_out: list[Path]) -> list[Frame]:
+    """Photos to validate on, shorter side `YARDSTICK_PX`."""
+    return synthetic_photos(HELD_OUT) if config.judged_by_made_up else read_photos(held_out)

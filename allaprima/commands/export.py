@@ -27,8 +27,8 @@ class Config:
     """fp16 weights and arithmetic: half the size."""
     int8: bool = False
     """8-bit integers, three times as fast on CPUs; written only if the painting stays as good as in fp32."""
-    photos: Path | None = None
-    """For --int8: a folder of photos like those it will paint; by default those it was trained on."""
+    photos: str | None = None
+    """For --int8: a folder of photos like those it will paint, or `synthetic`; by default what it was trained on."""
     vgg_weights: Path | None = None
     """For --int8: the loss network's weights, to judge by; else ALLAPRIMA_VGG, else torchvision's download."""
 

@@ -93,13 +93,17 @@ def _train(trainer: "Trainer") -> None:
 
 
 def _introduce(trainer: "Trainer") -> None:
-    photos, skipped = len(trainer.photos.paths), len(trainer.photos.skipped)
+    from ..train.synthetic import real_ones_are_better
+
+    made_up, skipped = trainer.config.made_up, len(trainer.photos.skipped)
     console.print(
         f"{trainer.config.style_name}: {trainer.config.build} network, {trainer.steps} steps of {trainer.config.batch} "
-        f"photos at {trainer.config.size} px, {photos} photos"
+        f"photos at {trainer.config.size} px, {'synthetic' if made_up else len(trainer.photos)} photos"
         + (f" ({skipped} skipped)" if skipped else "")
         + f", {trainer.device.type} in {trainer.precision}"
     )
+    if made_up:
+        console.print(real_ones_are_better())
     for note in trainer.result.notes:
         print(f"allaprima: {note}", file=sys.stderr)
 
@@ -120,7 +124,8 @@ def _time_left(progress: "Progress") -> str:
 def _summary(trainer: "Trainer", path: Path, faster: Path | None) -> None:
     result = trainer.result
     if f := result.figures:
-        console.print(f"on {f.photos} unseen photos: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
+        unseen = "unseen synthetic" if trainer.config.judged_by_made_up else "unseen"
+        console.print(f"on {f.photos} {unseen} photos: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
         if f.optimality_ratio is not None:
             console.print(f"J is {f.optimality_ratio:.2f} times the least possible, on {f.ratio_photos} of them")
     if trainer.photos.skipped:

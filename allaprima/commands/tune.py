@@ -43,10 +43,10 @@ class Config:
 
     paintings: list[str] = field(metadata={"positional": "*"})
     """The paintings to train in each trial; the value is the mean over them."""
-    photos: Path
-    """Folder of photos to train on, searched recursively."""
+    photos: str | None = None
+    """Folder of photos to train on, searched recursively; by default `synthetic`, as in train."""
     val_photos: Path | None = None
-    """Folder of photos to judge by; by default a few of --photos are held out."""
+    """Folder of photos to judge by; by default a few of --photos are held out, or made up."""
     out: Path
     """Folder of the study. One that exists is gone on with."""
     minutes: float = 60
@@ -132,6 +132,7 @@ def run(config: Config) -> None:
     """
     try:
         from ..train import study_plots
+        from ..train.synthetic import real_ones_are_better
         from ..train.trials import measure_goal
         from ..train.tune import Study
     except ModuleNotFoundError as error:
@@ -139,6 +140,8 @@ def run(config: Config) -> None:
     configs = {name: config.training(path) for name, path in _named(config.paintings).items()}
     goal = measure_goal(configs)
     space, first = config.space, next(iter(configs.values()))
+    if first.made_up:
+        console.print(real_ones_are_better())
     study = Study(
         config.out,
         space=space,

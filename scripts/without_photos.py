@@ -1,0 +1,61 @@
+"""What real photos are worth: paintings learnt from them and from synthetic ones, judged on real ones that neither saw.
+
+    python scripts/without_photos.py PAINTING ... --photos DIR --val-photos DIR --out RUNS    # goes on where it stopped
+
+Both trainings of a painting weigh content and style with the k that strength 1 has on the real photos. The mean of the
+ratios is what `WORSE_BY` in train/synthetic.py says.
+"""
+
+import argparse
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from trainings import add_places, report_of
+
+from allaprima.terminal import console, show_table
+from allaprima.train.config import DEFAULT_STEPS, SYNTHETIC, TrainConfig
+
+
+def main() -> None:
+    """Parse the arguments, train what is missing, show the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paintings", type=Path, nargs="+")
+    add_places(parser)
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--size", type=int, default=TrainConfig.size)
+    arguments = parser.parse_args()
+    table, ratios = Table("painting", "k", "J, real photos", "J, synthetic ones", "ratio"), []
+    for painting in arguments.paintings:
+        real, synthetic = train(painting, arguments)
+        j = [report["figures"]["j"] for report in (real, synthetic)]
+        ratios.append(j[1] / j[0])
+        k = real["configuration"]["style_weight"]
+        table.add_row(painting.stem, f"{k:g}", *(f"{value:.3f}" for value in j), f"{ratios[-1]:.3f}")
+    console.print(f"{arguments.steps} steps at {arguments.size} px")
+    show_table(table)
+    console.print(f"mean of the ratios: {statistics.fmean(ratios):.3f}")
+
+
+def train(painting: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The reports of the trainings on real and on synthetic photos."""
+    config = TrainConfig(
+        painting=painting,
+        photos=arguments.photos,
+        val_photos=arguments.val_photos,
+        vgg_weights=arguments.vgg_weights,
+        out=arguments.out / f"{painting.stem}-real",
+        steps=arguments.steps,
+        size=arguments.size,
+        early_stop=False,
+        proof=0,
+    )
+    real = report_of(config)
+    k, run = real["configuration"]["style_weight"], arguments.out / f"{painting.stem}-{SYNTHETIC}"
+    return real, report_of(replace(config, photos=SYNTHETIC, style_weight=k, out=run))
+
+
+if __name__ == "__main__":
+    main()
