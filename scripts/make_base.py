@@ -165,7 +165,7 @@ class ManyPaintings(Objective):
     def order(self, step: int, batch: int) -> list[int]:
         """The paintings of a step: each once, in an order of its own, before any comes again."""
         steps = len(self.losses_of) // batch
-        order = np.random.default_rng((self.seed, step // steps)).permutation(len(self.losses_of))
+        order = np.random.default_rng((self.seed, step // steps, 7)).permutation(len(self.losses_of))
         return [int(i) for i in order[step % steps * batch :][:batch]]
 
 
