@@ -24,7 +24,7 @@ class Look:
     strength: float = 1.0
     """Share of the painting, 0..1; the rest is the photo."""
     smoothing: float = 0.0
-    """How much of the painting before stays where the photo did not change, 0..1."""
+    """How much of the painting before stays, moved as the photo moved, 0..1; see `smoothing`."""
     keep_colours: bool = False
     """The strokes of the painting in the colours of the photo."""
     mirror: bool = False
@@ -49,31 +49,3 @@ def split(painting: Frame, photo: Frame, border: float) -> Frame:
     painting[:, :column] = photo[:, :column]
     painting[:, max(0, column - BORDER_PX // 2) : column + BORDER_PX // 2] = 255
     return painting
-
-
-class Smoother:
-    """Holds a painting still where its photo is: what boils there is noise, not motion.
-
-    Each pixel moves from the painting before towards the new one, all the way where the photo changed. Works in place,
-    on (H, W, 3) uint8 RGB.
-    """
-
-    STILL, MOVING = 6.0, 18.0  # grey levels of change in the blurred photo: below is sensor noise, above is motion
-
-    def __init__(self) -> None:
-        self._painting: Frame | None = None
-        self._photo: Frame | None = None
-
-    def __call__(self, painting: Frame, photo: Frame, amount: float) -> Frame:
-        """Smooth the next painting of a stream; `amount` 0..1."""
-        seen = np.asarray(cv2.GaussianBlur(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), (0, 0), 2), dtype=np.uint8)
-        if self._painting is not None and self._photo is not None and self._painting.shape == painting.shape:
-            change = cv2.absdiff(seen, self._photo).astype(np.float32)
-            new = np.clip((change - self.STILL) / (self.MOVING - self.STILL), 0, 1) * amount + (1 - amount)
-            cv2.blendLinear(painting, self._painting, new, 1 - new, painting)
-        self._painting, self._photo = painting.copy(), seen
-        return painting
-
-    def forget(self) -> None:
-        """Begin anew with the next painting."""
-        self._painting = self._photo = None

@@ -32,6 +32,8 @@ class Rack:
 
     problem: str | None = None
     """Why the last one chosen could not be opened."""
+    turning = False
+    """Whether the last painting was the first of another style, or on its way to it."""
 
     def __init__(
         self, names: Sequence[str], open_: Callable[[str], Stylizer], *, first: int = 0, fade: bool = False
@@ -71,10 +73,14 @@ class Rack:
         """Paint with the style of the moment: (H, W, 3) uint8 RGB -> the same."""
         self._shape, stylizer = photo.shape, self.stylizer
         painting = stylizer(photo)
-        if stylizer is not self._last:
+        self.turning = stylizer is not self._last
+        if self.turning:
             self._fading, self._last, self._since_s = self._last, stylizer, monotonic()
         share = (monotonic() - self._since_s) / FADE_S
-        return blend(painting, self._fading(photo), share) if self._fade and share < 1 else painting
+        if not self._fade or share >= 1:
+            return painting
+        self.turning = True
+        return blend(painting, self._fading(photo), share)
 
     def _work(self) -> None:
         """Load what is chosen, until nothing else was chosen meanwhile."""

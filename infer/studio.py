@@ -8,8 +8,9 @@ import numpy as np
 
 from ..pictures import Frame
 from .keep_colours import KeepColours
-from .look import Look, Smoother, blend, split
+from .look import Look, blend, split
 from .mask import Mask, composite
+from .smoothing import Smoother
 from .video import Paint
 
 Snapshot = Callable[[Frame, Frame], None]
@@ -22,14 +23,23 @@ class Studio:
         paint: the style, at whatever size it sees fit.
         look: what the user chose; read for each frame.
         open_mask: opens what finds the person, when it is first wanted.
+        turning: whether the last painting is of another style than the one before: nothing of that one may stay.
     """
 
     snapshot: Snapshot | None = None
     """Is given the next frame and its painting, copies of them, and forgotten."""
 
-    def __init__(self, paint: Paint, look: Look, *, open_mask: Callable[[], Mask] = Mask) -> None:
-        self.look, self._paint, self._open_mask = look, paint, open_mask
+    def __init__(
+        self,
+        paint: Paint,
+        look: Look,
+        *,
+        open_mask: Callable[[], Mask] = Mask,
+        turning: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.look, self._paint, self._open_mask, self._turning = look, paint, open_mask, turning
         self._keep_colours, self._smoother = KeepColours(), Smoother()
+        self._kept_colours = look.keep_colours
         self._mask: Mask | None = None
         self._still: Frame | None = None
 
@@ -53,10 +63,9 @@ class Studio:
         painting = self._paint(photo)
         if look.keep_colours:
             painting = self._keep_colours(painting, photo)
-        if look.smoothing:
-            painting = self._smoother(painting, photo, look.smoothing)
-        else:
-            self._smoother.forget()
+        another = self._turning() or look.keep_colours != self._kept_colours
+        self._kept_colours = look.keep_colours
+        painting = self._smoother(painting, photo, 0 if another else look.smoothing)
         if look.mask != "off":
             painting = self._masked(painting, photo, look)
         return blend(painting, photo, look.strength) if look.strength < 1 else painting

@@ -13,7 +13,7 @@ from tiny import frame_style
 from allaprima import remembered
 from allaprima.errors import InputError
 from allaprima.infer.controls import Controls, Key
-from allaprima.infer.look import Look, Smoother, blend, split
+from allaprima.infer.look import Look, blend, split
 from allaprima.infer.overlay import draw_help, draw_lines
 from allaprima.infer.rack import FADE_S, KEPT, Rack
 from allaprima.infer.studio import Studio
@@ -152,27 +152,6 @@ def test_photo_left_and_painting_right_of_the_border(border: float, column: int)
         assert (shown[:, column - 1 : column + 1] == 255).all()
 
 
-def test_smoothing_holds_what_stands_still_and_lets_go_what_moves() -> None:
-    photo = np.zeros((64, 64, 3), np.uint8)
-    moved = photo.copy()
-    moved[:, 32:] = 255
-    before, after = np.full_like(photo, 100), np.full_like(photo, 200)
-    smoother = Smoother()
-    assert (smoother(before.copy(), photo, 0.8) == 100).all()  # the first one as it is
-    shown = smoother(after.copy(), moved, 0.8)
-    assert (shown[:, :16] == 120).all()  # 0.2 of the way where nothing moved
-    assert (shown[:, 48:] == 200).all()
-    smoother.forget()
-    assert (smoother(before.copy(), photo, 0.8) == 100).all()
-
-
-def test_smoothing_of_a_picture_of_another_size_begins_anew() -> None:
-    smoother = Smoother()
-    smoother(picture(), picture(), 0.5)
-    frame = picture(32, 32)
-    assert np.array_equal(smoother(frame.copy(), frame, 0.5), frame)
-
-
 # The studio.
 
 
@@ -225,11 +204,13 @@ def test_one_style_turns_into_the_next(folder: Path, monkeypatch: pytest.MonkeyP
     assert (rack.paint(frame) == 55).all()
     rack.choose(1)
     wait_for(lambda: not rack.loading)
-    shown = []
+    shown, turning = [], []
     for _ in range(6):
         shown.append(int(rack.paint(frame)[0, 0, 0]))
+        turning.append(rack.turning)
         now[0] += FADE_S / 4
     assert shown == [55, 91, 128, 164, 200, 200]
+    assert (turning[:4], turning[5]) == ([True] * 4, False)
 
 
 # Keys.

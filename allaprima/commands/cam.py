@@ -66,7 +66,7 @@ class Config(StyleFlags):
     strength: float | None = None
     """Share of the painting, 0..1; the rest is the photo."""
     smooth: float | None = None
-    """How much of the painting before stays where nothing moves, 0..1."""
+    """How much of the painting before stays, moved along with the picture, 0 (nothing) to 1."""
     keep_colours: bool | None = None  # type: ignore[assignment]
     """Keep the colours of the photo: only light and dark come from the painting."""
     mirror: bool | None = None
@@ -149,7 +149,12 @@ class _Session:
             dropped=lambda: self.newest.dropped,
             on_change=lambda change: self.say(str(change)),
         )
-        self.studio = Studio(self.quality, self.look, open_mask=partial(Mask, config.mask_model or PERSON_MODEL))
+        self.studio = Studio(
+            self.quality,
+            self.look,
+            open_mask=partial(Mask, config.mask_model or PERSON_MODEL),
+            turning=lambda: self.rack.turning,
+        )
         self.recorder = Recorder(microphone=microphone)
         if config.record:
             self.recorder.start(Path(config.record))

@@ -2,6 +2,7 @@
 
 allaprima video holiday.mp4 --style starry_night -o painted.mp4
 allaprima video talk.mkv --style great_wave -o painted.mkv --crf 16
+allaprima video dance.mp4 --style great_wave -o painted.mp4 --smooth 0.7   # strokes that boil grow calm
 
 Ctrl-C ends the painting, and the file plays up to there; a second Ctrl-C leaves nothing.
 """
@@ -18,8 +19,7 @@ from ..style_flags import StyleFlags
 from ..terminal import console, on_interrupt, progress_bar
 
 if TYPE_CHECKING:
-    from ..infer.stylizer import Stylizer
-    from ..infer.video import PaintedVideo
+    from ..infer.video import Paint, PaintedVideo
 
 MAX_CRF = 51
 
@@ -34,10 +34,14 @@ class Config(StyleFlags):
     """The file to write: .mp4, .m4v, .mov or .mkv. Matroska keeps times to the millisecond only."""
     crf: int = 20
     """Quality of H.264: 0 is lossless and huge, 20 is good, 51 is the worst and smallest."""
+    smooth: float = 0.0
+    """How much of the painting before stays, moved along with the clip, 0 (nothing) to 1; never over a scene cut."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= MAX_CRF:
             raise InputError(f"--crf: got {self.crf}, expected 0 (lossless) to {MAX_CRF}")
+        if not 0 <= self.smooth <= 1:
+            raise InputError(f"--smooth: got {self.smooth}, expected 0 to 1")
 
 
 def run(config: Config) -> None:
@@ -47,20 +51,21 @@ def run(config: Config) -> None:
         InputError: the clip, the style or the output cannot be used.
         KeyboardInterrupt: stopped with Ctrl-C; the file is finished.
     """
+    from ..infer.smoothing import Smoothed
     from ..infer.video import check_paths
 
     clip, output = Path(config.clip), Path(config.output)
     check_paths(clip, output)
     stylizer = config.open_style()
     started = time.perf_counter()
-    result = _paint(clip, stylizer, output, config.crf)
+    result = _paint(clip, Smoothed(stylizer, config.smooth), output, config.crf)
     for line in _summary(result, clip, output, time.perf_counter() - started):
         console.print(line)
     if result.stopped:
         raise KeyboardInterrupt
 
 
-def _paint(clip: Path, stylizer: "Stylizer", output: Path, crf: int) -> "PaintedVideo":
+def _paint(clip: Path, paint: "Paint", output: Path, crf: int) -> "PaintedVideo":
     from ..infer.video import paint_video
 
     stop, started = Event(), time.perf_counter()
@@ -71,7 +76,7 @@ def _paint(clip: Path, stylizer: "Stylizer", output: Path, crf: int) -> "Painted
             fps = done / (time.perf_counter() - started)
             bar.update(task, completed=done, total=total and max(done, total), text=f"{fps:.1f} fps")
 
-        return paint_video(clip, stylizer, output, crf=crf, on_frame=show, stopped=stop.is_set)
+        return paint_video(clip, paint, output, crf=crf, on_frame=show, stopped=stop.is_set)
 
 
 def _summary(result: "PaintedVideo", clip: Path, output: Path, seconds: float) -> Iterator[str]:

@@ -1,0 +1,218 @@
+"""A painting that holds still where its photo does, and moves where its photo moves: what boils there is noise.
+
+    smooth = Smoother()
+    shown = smooth(stylize(photo), photo, 0.8)       # frame after frame of one clip or camera
+
+    paint = Smoothed(stylize, 0.8)                   # the same as a style, for `paint_video`
+
+The painting before is moved along the photo's motion (dense inverse search: Kroeger et al. 2016, arXiv:1603.03590) and
+mixed into the new one, but not where the photo before, moved likewise, does not look like the new photo. There
+something was uncovered, changed its light, or the motion is wrong, and the new painting stands alone: no ghosts.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import MIN_SIZE_PX
+from ..pictures import Frame
+from .video import Paint
+
+_LONGER_PX = 320  # of the photos that are compared
+_CLEAR, _CHANGED = 2.0, 8.0  # grey levels above the noise: so much is still no change, so much is one
+_NOISES = 2.5  # times the difference that a quarter of the picture stays below is what noise rarely exceeds
+_MOST_NOISE = 4.0  # grey levels, of that difference; more is motion
+_REGION_PX, _GAIN = 15, 0.5  # what moves differs so many grey levels less, all around, once it is moved
+_AROUND = np.ones((3, 3), np.uint8)
+_SOFT_PX = 5
+
+_SCENE_PX = 32, 24
+_BROAD_PX = 9  # what is larger is no structure but light and shade, and may be alike in any two scenes
+_STRUCTURE = 2.0  # grey levels, standard deviation: a frame of less is blank
+_ALIKE = 0.42  # correlation: 97 in 100 pairs of unrelated photos have less, no two frames in a row of the clips tried
+
+_NONE = np.empty(0, np.float32)  # as OpenCV's type stubs have it
+
+Array = npt.NDArray[Any]
+Plane = npt.NDArray[np.float32]
+Share = npt.NDArray[np.uint8]
+Shift = npt.NDArray[np.int16]
+
+
+class SceneCuts:
+    """Sees where another scene begins, from the structure of tiny photos.
+
+    Not by light, so that a flash is no cut; wherever the middle of the photo went, so that a fast pan is none; and a
+    blank frame says nothing: the one after it is held against the one before.
+    """
+
+    def __init__(self) -> None:
+        self._before: Plane | None = None
+
+    def __call__(self, photo: Frame) -> bool:
+        """Whether the next photo, (H, W, 3) uint8 RGB of any size, shows another scene than the one before."""
+        grey = cv2.cvtColor(cv2.resize(photo, _SCENE_PX, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        luma = grey.astype(np.float32)
+        structure = luma - cv2.blur(luma, (_BROAD_PX, _BROAD_PX))
+        if structure.std() < _STRUCTURE:
+            return False
+        before, self._before = self._before, np.asarray(structure, dtype=np.float32)
+        return before is not None and _likeness(before, self._before) < _ALIKE
+
+
+def _likeness(before: Plane, structure: Plane) -> float:
+    """The best correlation, -1..1, of the middle with a part of the one before."""
+    x, y = (side // 5 for side in _SCENE_PX)
+    return float(cv2.matchTemplate(before, structure[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())
+
+
+class Smoother:
+    """Smooths the paintings of one clip or camera."""
+
+    cut: bool
+    """Whether the last photo began another scene, so that nothing of the one before was kept; with amount 0, never."""
+    _painting: Frame
+    _seen: Frame
+    _cuts: SceneCuts
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self.forget()
+
+    def __call__(self, painting: Frame, photo: Frame, amount: float) -> Frame:
+        """Smooth the next painting, in place.
+
+        Args:
+            painting: (H, W, 3) uint8 RGB, contiguous; H and W at least 16.
+            photo: (H, W, 3) uint8 RGB, what it was painted from.
+            amount: how much of the painting before stays, 0 (nothing) to 1 (all, while the photo looks the same).
+
+        Returns:
+            `painting`.
+        """
+        if not amount:
+            self.forget()
+            return painting
+        seen = _reduced(photo)
+        self.cut = self._cuts(seen)
+        if self.cut or painting.shape != self._painting.shape:
+            self._painting, self._spare = painting.copy(), np.empty_like(painting)
+            self._source = np.empty((*painting.shape[:2], 2), np.int16)
+        else:
+            seen = self._mix(painting, seen, amount)
+            np.copyto(self._painting, painting)
+        self._seen = seen
+        return painting
+
+    def forget(self) -> None:
+        """Begin anew with the next painting."""
+        self._painting = np.empty((0, 0, 3), np.uint8)
+        self.cut, self._cuts = False, SceneCuts()
+
+    def _mix(self, painting: Frame, seen: Frame, amount: float) -> Frame:
+        """Mix the painting before into the new one, in place, and their photos likewise, which is the answer.
+
+        So what a painting missed, a slow change of light for example, is not forgotten, but found later.
+        """
+        before, seen_before, changed = self._before(seen)
+        share = np.asarray(cv2.addWeighted(changed, amount / 255, changed, 0, 1 - amount, dtype=cv2.CV_32F))
+        _blend(painting, before, share)
+        return _blend(seen, seen_before, share)
+
+    def _before(self, seen: Frame) -> tuple[Frame, Frame, Share]:
+        """The painting before and its photo as they would be now, and 0..255 where that is wrong."""
+        difference = _difference(seen, self._seen)
+        changed = _changed(difference)
+        if not changed.any():
+            return self._painting, self._seen, changed
+        shift = self._shift(seen)
+        moved, outside = _move_small(self._seen, shift, self._painting.shape)
+        better = _difference(seen, moved)
+        gain = cv2.blur(difference - better, (_REGION_PX, _REGION_PX))
+        moves = cv2.inRange(gain, _GAIN, np.inf)  # elsewhere the flow is noise
+        difference = np.asarray(cv2.copyTo(cv2.max(better, outside), moves, difference), dtype=np.float32)
+        seen_before = np.asarray(cv2.copyTo(moved, moves, self._seen), dtype=np.uint8)
+        return self._move(cv2.copyTo(shift, moves)), seen_before, _changed(difference)
+
+    def _move(self, shift: Array) -> Frame:
+        """The painting before, moved; in memory that serves frame after frame."""
+        height, width = self._painting.shape[:2]
+        cv2.resize(shift, (width, height), self._source, interpolation=cv2.INTER_NEAREST)
+        cv2.add(self._source, _grid(height, width), self._source)
+        cv2.remap(self._painting, self._source, _NONE, cv2.INTER_NEAREST, self._spare, cv2.BORDER_REPLICATE)
+        return self._spare
+
+    def _shift(self, seen: Frame) -> Shift:
+        """From where in the painting before each part of the photo came: (h, w, 2), (x, y) in px of the painting.
+
+        Whole ones, so that no painting is ever resampled and blurs; the rest stays to be found with the next photo.
+        """
+        now, before = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, self._seen))
+        flow = self._flow.calc(now, before, _NONE)
+        scaled = cv2.multiply(flow, _scale(seen.shape, self._painting.shape), dtype=cv2.CV_16S)
+        return np.asarray(scaled, dtype=np.int16)
+
+
+class Smoothed:
+    """A style whose paintings are smoothed: frame after frame of one clip."""
+
+    def __init__(self, paint: Paint, amount: float) -> None:
+        self._paint, self._amount, self._smoother = paint, amount, Smoother()
+
+    def __call__(self, photo: Frame) -> Frame:
+        """(H, W, 3) uint8 RGB -> the same."""
+        return self._smoother(self._paint(photo), photo, self._amount)
+
+
+def _reduced(photo: Frame) -> Frame:
+    sides = photo.shape[:2]
+    factor = max(1, min(-(-max(sides) // _LONGER_PX), min(sides) // MIN_SIZE_PX))  # whole ones are five times as quick
+    height, width = (side // factor for side in sides)
+    return np.asarray(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _difference(a: Frame, b: Frame) -> Plane:
+    """(H, W), in grey levels: of the colour that differs most, on average over a few pixels."""
+    red, green, blue = cv2.split(cv2.absdiff(a, b))
+    return np.asarray(cv2.boxFilter(cv2.max(cv2.max(red, green), blue), cv2.CV_32F, (3, 3)), dtype=np.float32)
+
+
+def _changed(difference: Plane) -> Share:
+    """0 where a difference is the camera's noise, 255 where it is a change and nearby, soft between."""
+    sample = difference[::4, ::4].ravel()
+    noise = min(float(np.partition(sample, sample.size // 4)[sample.size // 4]), _MOST_NOISE)
+    slope = 255 / (_CHANGED - _CLEAR)
+    # addWeighted is OpenCV's quickest "scale, add, round and saturate".
+    share = cv2.addWeighted(difference, slope, difference, 0, -slope * (_CLEAR + _NOISES * noise), dtype=cv2.CV_8U)
+    return np.asarray(cv2.blur(cv2.dilate(share, _AROUND), (_SOFT_PX, _SOFT_PX)), dtype=np.uint8)
+
+
+def _scale(small: tuple[int, ...], large: tuple[int, ...]) -> Array:
+    """Of x and y."""
+    return np.array([large[1] / small[1], large[0] / small[0]])
+
+
+def _move_small(seen: Frame, shift: Shift, shape: tuple[int, ...]) -> tuple[Frame, Plane]:
+    """The small photo moved as a painting of `shape` is, and (h, w), 255 where that came from outside."""
+    height, width = seen.shape[:2]
+    source = cv2.multiply(shift, _scale(shape, seen.shape), dtype=cv2.CV_32F)
+    source = cv2.add(source, _grid(height, width), dtype=cv2.CV_32F)
+    inside = cv2.inRange(source, np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5]))
+    where, between = cv2.convertMaps(source, _NONE, cv2.CV_16SC2)  # quicker by a third
+    moved = cv2.remap(seen, where, between, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, dtype=np.uint8), cv2.bitwise_not(inside).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _grid(height: int, width: int) -> Shift:
+    """(x, y) of each pixel."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.int16), np.arange(height, dtype=np.int16)), -1)
+
+
+def _blend(new: Frame, before: Frame, share: Array) -> Frame:
+    """In place of `new`; `share`, float32 of any size, is its part of 1."""
+    share = cv2.resize(share, new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.blendLinear(new, before, share, 1 - share, new), dtype=np.uint8)
