@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from allaprima.cli import main
+
 ROOT = Path(__file__).parent.parent
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -47,5 +49,19 @@ def run_cli() -> RunCli:
             timeout=timeout_s,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCli:
+    """`run_cli` in the tests' own process, for what takes less time than to import PyTorch; it has no `timeout_s`."""
+
+    def run(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        if cwd:
+            monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        code = main([*map(str, words)])
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return run

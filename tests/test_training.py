@@ -262,9 +262,9 @@ def test_a_killed_training_resumes_to_the_same_curve(
 
 
 def test_a_training_from_another_begins_where_that_one_ended(
-    unbroken: Path, words: list[object], run_cli: RunCli, tmp_path: Path
+    unbroken: Path, words: list[object], run_here: RunCli, tmp_path: Path
 ) -> None:
-    done = run_cli(*words, "--from", unbroken, "--steps", 10, "--out", tmp_path / "run")
+    done = run_here(*words, "--from", unbroken, "--steps", 10, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     before, after = losses(unbroken, "loss/style"), losses(tmp_path / "run", "loss/style")
     assert after[1] < min(list(before.values())[:5])
@@ -303,18 +303,18 @@ def test_ctrl_c_saves_and_tells_how_to_go_on(started: Callable[..., "subprocess.
 
 
 def test_two_runs_in_one_folder(
-    started: Callable[..., "subprocess.Popen[str]"], words: list[object], run_cli: RunCli, tmp_path: Path
+    started: Callable[..., "subprocess.Popen[str]"], words: list[object], run_here: RunCli, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     process = started(run, "--steps", 4000)
     for more in (["--out", run], ["--resume", run]):
-        done = run_cli(*words, *more)
+        done = run_here(*words, *more)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "in use by another training" in done.stderr
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    done = run_cli(*words, "--out", run)
+    done = run_here(*words, "--out", run)
     assert done.returncode == 2
     assert f"--resume {run}" in done.stderr
 
@@ -340,19 +340,21 @@ def test_two_processes_train_as_one(words: list[object], tmp_path: Path, run_cli
     np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=2e-3)
 
 
-def test_a_training_that_diverges_gives_up_with_a_message(words: list[object], run_cli: RunCli, tmp_path: Path) -> None:
-    done = run_cli(*words, "--out", tmp_path / "run", "--learning-rate", 1e30, "--warmup", 0, "--clip", 1e30)
+def test_a_training_that_diverges_gives_up_with_a_message(
+    words: list[object], run_here: RunCli, tmp_path: Path
+) -> None:
+    done = run_here(*words, "--out", tmp_path / "run", "--learning-rate", 1e30, "--warmup", 0, "--clip", 1e30)
     assert done.returncode == 2
     assert done.stderr.count("back to the last good step") == 3
     assert "gave up" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_cli: RunCli, tmp_path: Path) -> None:
+def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_here: RunCli, tmp_path: Path) -> None:
     checkpoint = unbroken / "checkpoints" / "step-0000020.safetensors"
     for source, io, more in ((unbroken, "frame", []), (checkpoint, "tensor", ["--half"])):
         path = tmp_path / f"{io}.onnx"
-        done = run_cli("export", source, "-o", path, "--io", io, *more)
+        done = run_here("export", source, "-o", path, "--io", io, *more)
         assert done.returncode == 0, done.stderr
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (given,) = session.get_inputs()
@@ -360,10 +362,10 @@ def test_export_of_a_run_and_of_a_checkpoint(unbroken: Path, run_cli: RunCli, tm
     assert (tmp_path / "tensor.onnx").stat().st_size < 0.7 * (tmp_path / "frame.onnx").stat().st_size
 
 
-def test_export_in_int8(unbroken: Path, photos: Path, weights: Path, run_cli: RunCli, tmp_path: Path) -> None:
+def test_export_in_int8(unbroken: Path, photos: Path, weights: Path, run_here: RunCli, tmp_path: Path) -> None:
     path = tmp_path / "fast.onnx"
     words = ["--int8", "--photos", photos, "--vgg-weights", weights]
-    done = run_cli("export", unbroken, "-o", path, *words)
+    done = run_here("export", unbroken, "-o", path, *words)
     assert done.returncode == 0, done.stderr
     card = read_card(path)
     assert card is not None
@@ -398,9 +400,9 @@ def test_int8_that_is_not_good_enough_is_refused(
     ],
 )
 def test_int8_asked_for_in_a_wrong_way(
-    more: list[str], message: str, unbroken: Path, run_cli: RunCli, tmp_path: Path
+    more: list[str], message: str, unbroken: Path, run_here: RunCli, tmp_path: Path
 ) -> None:
-    done = run_cli("export", unbroken, "-o", "s.onnx", *more, cwd=tmp_path)
+    done = run_here("export", unbroken, "-o", "s.onnx", *more, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -463,7 +465,7 @@ def test_settings_that_cannot_be_used(refused: Refused, change: dict[str, str], 
 
 
 def test_a_full_disk_in_mid_training_keeps_the_older_checkpoint(
-    words: list[object], run_cli: RunCli, tmp_path: Path
+    words: list[object], run_here: RunCli, tmp_path: Path
 ) -> None:
     """On a real file system of a few megabytes, where this process may mount one."""
     disk = tmp_path / "disk"
@@ -472,7 +474,7 @@ def test_a_full_disk_in_mid_training_keeps_the_older_checkpoint(
     if mounted.returncode:
         pytest.skip("may not mount a small file system here")
     try:
-        done = run_cli(*words, "--out", disk / "run", "--keep-checkpoints", 9)
+        done = run_here(*words, "--out", disk / "run", "--keep-checkpoints", 9)
         assert done.returncode == 2, done.stderr
         assert "no space left to write" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
