@@ -116,7 +116,7 @@ def _try_next(style: str) -> str:
         f"  {program} cam --style {style}\n"
         "and, to train a painting of your own:\n"
         f"  {program.with_name('pip')} install -e '.[cpu,train]'\n"
-        f"  {program} train PAINTING --photos FOLDER"
+        f"  {program} train PAINTING"
     )
 
 
