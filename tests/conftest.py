@@ -61,7 +61,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         if cwd:
             monkeypatch.chdir(cwd)
         capsys.readouterr()
-        code = main([*map(str, words)])
-        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+        command = [*map(str, words)]
+        return subprocess.CompletedProcess(command, main(command), *capsys.readouterr())
 
     return run
