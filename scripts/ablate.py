@@ -21,7 +21,7 @@ from bench_networks import gflop, time_styles
 from make_demo_clip import frame_at
 from PIL import Image
 from torch import nn
-from trainings import add_places, report_of
+from trainings import add_places, config_of, report_of
 from yardstick import add_arguments, read_yardstick
 
 from allaprima.contract import StyleCard
@@ -144,19 +144,14 @@ def main() -> None:
 def train_variants(arguments: argparse.Namespace) -> None:
     """Train those that are not finished yet."""
     for name in arguments.variant or VARIANTS:
-        folder = arguments.out / name
-        config = TrainConfig(
-            painting=arguments.painting,
-            photos=arguments.photos,
-            val_photos=arguments.val_photos,
-            vgg_weights=arguments.vgg_weights,
-            out=folder,
-            steps=arguments.steps,
-            size=arguments.size,
+        config = config_of(
+            arguments,
+            arguments.painting,
+            name,
             style_weight=arguments.style_weight,
             motion_weight=VARIANTS[name].motion_weight,
             preview_every=10**6,
-            proof=0,
+            early_stop=True,
         )
         torch.manual_seed(config.seed)
         figures = report_of(config, VARIANTS[name].make())["figures"]

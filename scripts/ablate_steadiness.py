@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from trainings import add_places, network_of, report_of
+from trainings import add_places, config_of, network_of, report_of
 from yardstick import Yardstick, add_arguments, read_yardstick
 
 from allaprima.files import replacing
@@ -72,18 +72,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path, name: str) -> dict[str, float]:
     """Figures of one training, which is done if it is not there."""
     variant = VARIANTS[name]
-    config = TrainConfig(
-        painting=painting,
-        photos=arguments.photos,
-        val_photos=arguments.val_photos,
-        vgg_weights=arguments.vgg_weights,
-        out=arguments.out / f"{painting.stem}-{name}",
-        steps=arguments.steps,
-        size=arguments.size,
-        motion_weight=variant.weight,
-        early_stop=False,
-        proof=0,
-    )
+    config = config_of(arguments, painting, f"{painting.stem}-{name}", motion_weight=variant.weight)
     report = report_of(config, disturbance=Disturbance(variant.amplitudes))
     assert config.out is not None
     network = network_of(config.out)

@@ -16,12 +16,12 @@ import torch
 from make_demo_clip import frame_at
 from PIL import Image
 from rich.table import Table
-from trainings import add_places, network_of, report_of
+from trainings import add_places, config_of, network_of, report_of
 
 from allaprima.models.vgg import VGGFeatures, load_vgg
 from allaprima.pictures import Frame, write_picture
 from allaprima.terminal import console, show_table
-from allaprima.train.config import CONTENT_LAYER, TrainConfig
+from allaprima.train.config import CONTENT_LAYER
 from allaprima.train.evaluate import stylize
 from allaprima.train.losses import relative_distance
 from allaprima.train.photos import to_tensor
@@ -63,18 +63,7 @@ def name(painting: Path, strength: float) -> str:
 
 def train(arguments: argparse.Namespace, painting: Path, strength: float) -> dict[str, Any]:
     """The report of one training."""
-    config = TrainConfig(
-        painting=painting,
-        photos=arguments.photos,
-        val_photos=arguments.val_photos,
-        vgg_weights=arguments.vgg_weights,
-        out=arguments.out / name(painting, strength),
-        strength=strength,
-        steps=arguments.steps,
-        size=arguments.size,
-        early_stop=False,
-        proof=0,
-    )
+    config = config_of(arguments, painting, name(painting, strength), strength=strength)
     return report_of(config)
 
 

@@ -25,6 +25,29 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
 
 
+def config_of(arguments: argparse.Namespace, painting: Path, run: str, **settings: Any) -> TrainConfig:
+    """Of a training with what the flags say, `--steps` and `--size` among them, to its last step, without the proof.
+
+    Args:
+        arguments: those of `add_places`, and `size` and `steps`.
+        painting: the file.
+        run: name of the run's folder.
+        settings: what differs.
+    """
+    usual = {
+        "painting": painting,
+        "photos": arguments.photos,
+        "val_photos": arguments.val_photos,
+        "vgg_weights": arguments.vgg_weights,
+        "out": arguments.out / run,
+        "steps": arguments.steps,
+        "size": arguments.size,
+        "early_stop": False,
+        "proof": 0,
+    }
+    return TrainConfig(**(usual | settings))
+
+
 def report_of(
     config: TrainConfig, network: ImageTransformer | None = None, *, disturbance: Disturbance | None = None
 ) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from typing import Any
 
 from make_base import KEPT_OUT
 from rich.table import Table
-from trainings import add_places, report_of
+from trainings import add_places, config_of, report_of
 
 from allaprima.terminal import console, show_table
-from allaprima.train.config import TrainConfig
 
 
 def main() -> None:
@@ -50,17 +49,8 @@ def main() -> None:
 
 def train(arguments: argparse.Namespace, start: str, steps: int) -> dict[str, Any]:
     """The report of one training, which is done if it is not there."""
-    config = TrainConfig(
-        painting=arguments.painting,
-        photos=arguments.photos,
-        val_photos=arguments.val_photos,
-        vgg_weights=arguments.vgg_weights,
-        from_=start,
-        out=arguments.out / f"{arguments.painting.stem}-{start}-{steps}",
-        steps=steps,
-        size=arguments.size,
-        early_stop=False,
-        proof=0,
+    config = config_of(
+        arguments, arguments.painting, f"{arguments.painting.stem}-{start}-{steps}", from_=start, steps=steps
     )
     return report_of(config)
 

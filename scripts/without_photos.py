@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from trainings import add_places, report_of
+from trainings import add_places, config_of, report_of
 
 from allaprima.terminal import console, show_table
 from allaprima.train.config import DEFAULT_STEPS, SYNTHETIC, TrainConfig
@@ -41,17 +41,7 @@ def main() -> None:
 
 def train(painting: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The reports of the trainings on real and on synthetic photos."""
-    config = TrainConfig(
-        painting=painting,
-        photos=arguments.photos,
-        val_photos=arguments.val_photos,
-        vgg_weights=arguments.vgg_weights,
-        out=arguments.out / f"{painting.stem}-real",
-        steps=arguments.steps,
-        size=arguments.size,
-        early_stop=False,
-        proof=0,
-    )
+    config = config_of(arguments, painting, f"{painting.stem}-real")
     real = report_of(config)
     k, run = real["configuration"]["style_weight"], arguments.out / f"{painting.stem}-{SYNTHETIC}"
     return real, report_of(replace(config, photos=SYNTHETIC, style_weight=k, out=run))

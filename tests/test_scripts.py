@@ -84,7 +84,7 @@ def photos(shared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a script's `main` in this process: to import torch takes longer than its few steps."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
 
@@ -96,29 +96,29 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_the_ablation_trains_measures_and_draws(
-    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_here: Callable[..., None]
+    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_script: Callable[..., None]
 ) -> None:
     """Two steps of one variant: that the script runs; what it finds takes hours."""
     painting = shared / "paintings" / "starry_night.jpg"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 2, "--size", 64]
     runs = tmp_path / "runs"
-    run_here("ablate", "train", painting, *words, "--out", runs, "--variant", "realtime")
+    run_script("ablate", "train", painting, *words, "--out", runs, "--variant", "realtime")
     material = ["--yardstick-photos", photos, "--yardstick-count", 3, "--blocks", 1]
     motion = ["--motion", shared / "clips" / "flow" / "RubberWhale"]
-    run_here("ablate", "table", runs, tmp_path / "page.md", *material, *motion)
+    run_script("ablate", "table", runs, tmp_path / "page.md", *material, *motion)
     assert "| realtime: what ships |" in (tmp_path / "page.md").read_text()
     assert read_picture(tmp_path / "page.jpg").shape[0] > 2 * 280
     assert (tmp_path / "page.svg").read_text().startswith("<?xml")
 
 
 def test_the_steadiness_of_two_trainings_stands_side_by_side(
-    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_here: Callable[..., None]
+    shared: Path, weights: Path, photos: Path, tmp_path: Path, run_script: Callable[..., None]
 ) -> None:
     painting = shared / "paintings" / "starry_night.jpg"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
     places = ["--out", tmp_path / "runs", "--page", page]
-    run_here("ablate_steadiness", painting, *words, *material, *places, "--variant", "whole")
+    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "whole")
     first, second = (line.split("|")[1:-1] for line in page.read_text().splitlines()[-2:])
     assert [cell.strip() for cell in first[:3]] == ["without: no training for steadiness", "0", "1.000"]
     assert second[0].strip().startswith("whole:")
@@ -130,12 +130,12 @@ def test_trainings_on_real_and_on_synthetic_photos_stand_side_by_side(
     weights: Path,
     photos: Path,
     tmp_path: Path,
-    run_here: Callable[..., None],
+    run_script: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     painting = shared / "paintings" / "starry_night.jpg"
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
-    run_here("without_photos", painting, *words, "--out", tmp_path / "runs")
+    run_script("without_photos", painting, *words, "--out", tmp_path / "runs")
     (row,) = (line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "starry_night │" in line)
     _, k, real, synthetic, ratio = map(str.strip, row)
     reports = [json.loads((tmp_path / "runs" / f"starry_night-{on}" / "report.json").read_text()) for on in KINDS]
