@@ -35,10 +35,8 @@ from allaprima.train.trainer import Trainer
 KEPT_OUT = ("starry_night", "great_wave", "udnie", "the_scream", "grande_jatte", "mosaic_synth", "mosaic")
 VARIANTS = (((0, 1, 2), 1.0), ((2, 0, 1), 0.7), ((1, 2, 0), 1.4), ((2, 1, 0), 1.0))
 """Of each painting: the order of its colour channels, and the size of its strokes."""
-K_TIMES = 0.7
-"""That of strength 1: strokes are learnt soon, to see a photo through them is what takes long."""
 SMALL_PX, LARGE_PX = 160, 256
-SMALL_SHARE = 13 / 17
+SMALL_SHARE = 2 / 3
 """Of the steps, on small crops, where most is learnt at half the cost; the others are as large as in a training."""
 LINE_EVERY = 100
 
@@ -50,7 +48,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8500)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")
     arguments = parser.parse_args()
     base = train_base(arguments)
@@ -70,7 +68,8 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
         out=arguments.out,
         resume=arguments.out if (arguments.out / CHECKPOINTS).is_dir() else None,
         steps=arguments.steps,
-        size=SMALL_PX,
+        size=LARGE_PX,  # k is that of a training
+        learning_rate=0.036,
         warmup=0.03,
         decay=0.5,
         early_stop=False,
@@ -142,7 +141,7 @@ class ManyPaintings(Objective):
             picture = read_picture(file, what="painting")
             config = replace(trainer.config, style_weight=None)
             super().__init__(config, trainer.vgg, picture, trainer.typical_photos)
-            config = replace(config, style_weight=K_TIMES * self.k)
+            config = replace(config, style_weight=self.k)
             console.print(f"{file.stem}: k = {config.style_weight:g}")
             for colours, stroke_size in VARIANTS:
                 variant = np.ascontiguousarray(picture[..., colours])

@@ -1,5 +1,6 @@
 """Configuration, photo stream, schedule, guard and checkpoints."""
 
+import copy
 import os
 import resource
 import sys
@@ -11,16 +12,17 @@ import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from PIL import Image
+from torch import Tensor
 
 from allaprima.errors import InputError
-from allaprima.models.transformer import ResidualBlock, build
+from allaprima.models.transformer import build
 from allaprima.pictures import Frame
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from allaprima.train.config import DEFAULT_STEPS, SCRATCH_STEPS, TrainConfig
 from allaprima.train.device import keep_freed_memory
 from allaprima.train.guard import ATTEMPTS, Guard
 from allaprima.train.losses import PerceptualLoss
-from allaprima.train.optimizer import centralise, make_optimizer, set_rate
+from allaprima.train.optimizer import BETAS, VECTOR_SHARE, Muon, orthogonal, set_rate
 from allaprima.train.photos import (
     Crops,
     PhotoList,
@@ -463,28 +465,78 @@ def test_the_window_moves_and_mirrors_the_border() -> None:
 # The optimizer.
 
 
-def test_wide_layers_learn_more_slowly_and_biases_too() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(16, 8, 3), torch.nn.Conv2d(8, 4, 3), torch.nn.Conv2d(32, 4, 3))
-    optimizer = make_optimizer(network, 1.0)
-    set_rate(optimizer, 0.012)
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert [rates[id(layer.weight)] for layer in network] == pytest.approx([0.012, 0.012, 0.006])  # of 144, 72, 288
-    assert [rates[id(layer.bias)] for layer in network] == pytest.approx([0.002] * 3)
-    assert len(rates) == 6
+@pytest.mark.parametrize("shape", [(7, 3, 3, 3), (16, 2, 2, 2), (5, 5, 1, 1)])
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_a_step_moves_filters_as_far_in_every_direction(shape: tuple[int, ...], scale: float) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(shape[1], shape[0], shape[2], bias=False)
+    before = network.weight.detach().clone()
+    optimizer = Muon(network, 0.5)
+    network.weight.grad = scale * torch.randn(shape)
+    optimizer.step()
+    step = (before - network.weight.detach()).flatten(1)
+    lengths = torch.linalg.svdvals(step) / (0.5 * (step.shape[0] / step.shape[1]) ** 0.5)
+    assert lengths.min() > 0.6
+    assert lengths.max() < 1.3
+    assert (step * network.weight.grad.flatten(1)).sum() > 0  # downhill
 
 
-def test_in_blocks_what_the_weights_of_a_filter_share_is_taken_out_of_their_gradient() -> None:
-    network = torch.nn.Sequential(ResidualBlock(torch.nn.Conv2d(3, 3, 3)), torch.nn.Conv2d(3, 2, 3))
-    optimizer = make_optimizer(network, 1.0)
-    before = {}
-    for name, parameter in network.named_parameters():
-        parameter.grad = torch.rand(parameter.shape) + 1
-        before[name] = parameter.grad.clone()
-    centralise(optimizer)
-    for name, parameter in network.named_parameters():
-        mean = before[name].mean((1, 2, 3), keepdim=True) if name == "0.inner.weight" else 0.0
-        assert parameter.grad is not None
-        assert torch.allclose(parameter.grad, before[name] - mean), name
+def test_of_an_orthogonal_gradient_the_step_keeps_the_directions() -> None:
+    turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.manual_seed(0)))
+    for matrix in (turn, turn[:2], turn[:, :2]):
+        scaled = orthogonal(100 * matrix)
+        size = scaled.norm() / matrix.norm()
+        assert 0.6 < size < 1.3
+        torch.testing.assert_close(scaled, size * matrix, atol=1e-5, rtol=1e-4)
+
+
+def test_filters_coast_on_what_they_have_of_momentum() -> None:
+    network = torch.nn.Conv2d(1, 1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    optimizer, steps = Muon(network, 1.0), []
+    for gradient in (1.0, 1.0, -4.0, 0.0):  # momentum 0.1, 0.19, -0.229, -0.2061: of that and the gradient, the sign
+        before = network.weight.item()
+        network.weight.grad = torch.full((1, 1, 1, 1), gradient)
+        optimizer.step()
+        steps.append(network.weight.item() - before)
+    assert [step > 0 for step in steps] == [False, False, True, True]
+
+
+def test_biases_and_norms_take_the_steps_of_adam_at_their_share() -> None:
+    torch.manual_seed(0)
+    ours, torchs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    torchs.load_state_dict(ours.state_dict())
+    optimizer, adam = Muon(ours, 1.0), torch.optim.Adam(torchs.parameters(), lr=0.01 * VECTOR_SHARE, betas=BETAS)
+    set_rate(optimizer, 0.01)
+    for _ in range(5):
+        for network, taking in ((ours, optimizer), (torchs, adam)):
+            taking.zero_grad()
+            network(torch.tensor([[1.0, -2.0, 0.5]])).square().sum().backward()
+            taking.step()
+    torch.testing.assert_close(ours.state_dict(), torchs.state_dict())
+
+
+def test_a_packed_optimizer_goes_on_alike() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.InstanceNorm2d(4, affine=True))
+    photos = torch.rand(4, 2, 3, 8, 8)
+
+    def step(network: torch.nn.Module, optimizer: Muon, photo: Tensor) -> None:
+        optimizer.zero_grad()
+        network(photo).pow(4).sum().backward()
+        optimizer.step()
+
+    optimizer = Muon(network, 0.1)
+    for photo in photos[:2]:
+        step(network, optimizer, photo)
+    again = copy.deepcopy(network)
+    resumed = Muon(again, 0.1)
+    unpack_optimizer(resumed, pack_optimizer(optimizer))
+    for photo in photos[2:]:
+        step(network, optimizer, photo)
+        step(again, resumed, photo)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of Linux's C library")

@@ -29,9 +29,9 @@ LOOKS = 6
 
 
 def bowl(attempt: Attempt) -> dict[str, float]:
-    """J of two paintings, lowest (1 and 2) at a rate of 3e-3 without warm-up; falls from look to look, as J does."""
+    """J of two paintings, lowest (1 and 2) at a rate of 0.1 without warm-up; falls from look to look, as J does."""
     rate, warmup = attempt.settings["learning_rate"], attempt.settings["warmup"]
-    j = 1 + (math.log10(rate) + 2.5) ** 2 + warmup
+    j = 1 + (math.log10(rate) + 1) ** 2 + warmup
     for look in range(1, LOOKS):
         attempt.report(look, j + 1 / look)
     return {"a": j, "b": 2 * j}
@@ -55,7 +55,7 @@ def test_the_search_begins_at_the_defaults_and_finds_better(tmp_path: Path) -> N
     outcomes = search(tmp_path, 30)
     assert [outcome.number for outcome in outcomes] == list(range(30))
     assert outcomes[0].settings == DEFAULTS
-    first = 1 + (math.log10(DEFAULTS["learning_rate"]) + 2.5) ** 2 + 0.1
+    first = 1 + (math.log10(DEFAULTS["learning_rate"]) + 1) ** 2 + 0.1
     assert outcomes[0].j == pytest.approx({"a": first, "b": 2 * first})
     assert outcomes[0].value == pytest.approx(first * math.sqrt(2))  # the geometric mean
     with study(tmp_path) as opened:
@@ -417,7 +417,7 @@ def test_real_paintings(searched: "subprocess.CompletedProcess[str]", words: lis
     folder = folder_of(words)
     lines = searched.stdout.splitlines()
     assert lines[0].startswith("trial 0: J ")
-    assert "1.000 of the defaults'; learning_rate 0.004, grid_weight 2; " in lines[0]
+    assert "1.000 of the defaults'; learning_rate 0.024, grid_weight 2; " in lines[0]
     assert lines[1].startswith("trial 1: J ")
     assert "2 trials done" in lines[2]
     reports = sorted(folder.glob("trials/*/*/report.json"))

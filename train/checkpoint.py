@@ -21,7 +21,7 @@ from .config import TrainConfig
 from .schedule import Schedule
 from .tensor_files import read_tensors, write_tensors
 
-FORMAT = "allaprima-checkpoint/1"
+FORMAT = "allaprima-checkpoint/2"
 FOLDER = "checkpoints"
 
 
@@ -98,7 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         metadata, tensors = read_tensors(file)
         if metadata.get("format") != FORMAT:
             raise InputError(
-                f"'{file}' is not a checkpoint of this program: give a run folder or one of its checkpoints"
+                f"'{file}' is not a checkpoint of this version of Allaprima: give one that is, or its run folder"
             )
         return _unpack(metadata, tensors)
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:

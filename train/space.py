@@ -38,7 +38,7 @@ class Choice:
 
 Space = dict[str, Range | Choice]
 RANGES: Space = {
-    "learning_rate": Range(1e-3, 3e-2, log=True),
+    "learning_rate": Range(6e-3, 0.2, log=True),
     "warmup": Range(0, 0.3, step=0.01),
     "decay": Range(0.1, 0.7, step=0.01),
     "clip": Range(0.1, 10, log=True),

@@ -32,7 +32,7 @@ from .device import keep_freed_memory, precision
 from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize, synthetic_photos
 from .guard import Guard
 from .objective import Objective
-from .optimizer import centralise, make_optimizer, set_rate
+from .optimizer import Muon, set_rate
 from .photos import HELD_OUT, PhotoList, Stream, SyntheticPhotos, divide, list_photos, middle_crop, start_worker
 from .run_folder import RunFolder
 from .schedule import Schedule
@@ -124,7 +124,7 @@ class Trainer:
         if checkpoint:
             checkpoint.fill(network)
             torch.set_rng_state(checkpoint.random)
-        optimizer = make_optimizer(network, config.learning_rate)
+        optimizer = Muon(network, config.learning_rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         if checkpoint:
             unpack_optimizer(self.optimizer, checkpoint.optimizer)
@@ -291,7 +291,6 @@ class Trainer:
         set_rate(self.optimizer, self._rate(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(parts["total"])
-        centralise(self.optimizer)
         parts["gradient"] = self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         return {name: value.detach() for name, value in parts.items()}
