@@ -3,12 +3,12 @@
 Weights come from, in this order: the file given, the file named by ALLAPRIMA_VGG, torchvision's cache or download.
 """
 
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .normalisation import register_statistics
+from .features import Features, depth_of, weights_hash
 
 Architecture = Literal["vgg19", "vgg16"]
 CONVOLUTIONS: dict[Architecture, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
@@ -25,34 +25,16 @@ CHANNELS = (64, 128, 256, 512, 512)
 ENVIRONMENT_VARIABLE = "ALLAPRIMA_VGG"
 
 
-class VGGFeatures(nn.Module):
+class VGGFeatures(Features):
     """RGB pictures (B, 3, H, W) in 0..1 -> the activations of the named layers, e.g. {"relu1_1": (B, 64, H, W)}."""
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, layers: Iterable[str], *, architecture: Architecture = "vgg19", average_pooling: bool = False):
         """Untrained; `load` brings the weights. Raises InputError for a layer that the architecture does not have."""
-        super().__init__()
-        self.layers, self.architecture = tuple(dict.fromkeys(layers)), architecture
-        known = layer_names(architecture)
-        for layer in self.layers:
-            if layer not in known:
-                raise InputError(f"{architecture} layer: got '{layer}', expected one of {', '.join(known)}")
+        layers = list(layers)
         pooling = nn.AvgPool2d if average_pooling else nn.MaxPool2d  # average pooling: Gatys et al. 2016
-        self.features = _stack(architecture, pooling, depth=max(map(known.index, self.layers)) + 1)
-        register_statistics(self)
-        self.requires_grad_(False).eval()
-
-    def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) RGB in 0..1 -> activations by layer name."""
-        x = ((picture - self.mean) / self.std).to(next(self.parameters()).dtype)
-        found = {}
-        for name, module in self.features.named_children():
-            x = module(x)
-            if name in self.layers:
-                found[name] = x
-        return found
+        depth = depth_of(layers, layer_names(architecture), network=architecture)
+        super().__init__(layers, _stack(architecture, pooling, depth=depth))
+        self.architecture = architecture
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take torchvision's `features.N.weight` and `features.N.bias`, N counted as there; more than needed is fine.
@@ -112,12 +94,17 @@ def find_weights(architecture: Architecture, file: Path | None = None) -> Mappin
     return state
 
 
-def weights_hash(vgg: VGGFeatures) -> str:
-    """SHA-256 over the parameters in use, in order, as little-endian float32."""
-    digest = hashlib.sha256()
-    for parameter in vgg.parameters():
-        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def weights_at_hand(architecture: Architecture, file: Path | None = None) -> bool:
+    """Whether `find_weights` would find any, right or wrong, without a download."""
+    return bool(file or os.environ.get(ENVIRONMENT_VARIABLE)) or _downloaded(architecture).is_file()
+
+
+def _downloaded(architecture: Architecture) -> Path:
+    """Where torchvision keeps what it downloads (torch.hub's cache)."""
+    import torchvision
+
+    url = torchvision.models.get_model_weights(architecture).DEFAULT.url
+    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlsplit(url).path).name)
 
 
 def _stack(architecture: Architecture, pooling: Callable[[int], nn.Module], *, depth: int) -> nn.Sequential:

@@ -25,4 +25,11 @@ need_dev() {
     remember dev
 }
 
+need_train() {
+    if installed dev || installed train; then return; fi
+    echo "installing what training needs, torch included (once, some minutes)"
+    install --quiet -e '.[train]'
+    remember train
+}
+
 stop() { echo "$0: $1" >&2; exit 1; }

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,8 @@ from allaprima.models.transformer import ImageTransformer, UpsampleConv, build
 from allaprima.models.vgg import VGGFeatures, find_weights
 from allaprima.pictures import Frame
 from allaprima.terminal import console, show_table
-from allaprima.train.config import CONTENT_LAYER, STYLE_LAYERS, TrainConfig
+from allaprima.train.config import COMPACT, CONTENT_LAYER, STYLE_LAYERS, TrainConfig
+from allaprima.train.loss_network import COMPACT_FILE
 from allaprima.train.losses import gram_matrix, relative_distance
 from allaprima.train.trainer import Trainer
 
@@ -144,17 +146,20 @@ def bench_train(arguments: argparse.Namespace) -> None:
         config = TrainConfig(
             painting=painting,
             photos=arguments.photos,
+            loss_network="vgg19",
             vgg_weights=arguments.vgg_weights,
             out=Path(folder) / "run",
             steps=10**6,
         )
-        trainer = Trainer(config)
-        plain = PlainLoop(find_weights("vgg19", arguments.vgg_weights))
+        plain, trainer = PlainLoop(find_weights("vgg19", arguments.vgg_weights)), Trainer(config)
         batch = next(iter(trainer.batches()))["photo"]
         steps: dict[str, Callable[[], object]] = {
             "plain loop, standard, fp32, NCHW": lambda: plain.step(batch),
-            f"allaprima, realtime, {trainer.accelerator.mixed_precision}": lambda: trainer.train_step(batch),
+            f"allaprima, realtime, {trainer.precision}, VGG-19": lambda: trainer.train_step(batch),
         }
+        if COMPACT_FILE.is_file():
+            compact = Trainer(replace(config, loss_network=COMPACT))
+            steps[f"allaprima, realtime, {compact.precision}, compact"] = lambda: compact.train_step(batch)
         times: dict[str, list[float]] = {name: [] for name in steps}
         for block in range(arguments.blocks + 1):
             for name, step in steps.items():

@@ -1,6 +1,9 @@
 """Make a clip, paint it with a style that ships, and show before and after (scripts/demo installs what this needs).
 
 python scripts/demo.py [--style NAME|FILE] [--out DIR]
+python scripts/demo.py --train [--out DIR] [FLAG...]    # makes a painting, learns it, and paints with that
+
+Flags after `--train` are those of `allaprima train`: `--photos DIR`, `--steps 100`.
 """
 
 import argparse
@@ -24,16 +27,25 @@ if TYPE_CHECKING:
 BEFORE_AND_AFTER = (50, 84)  # frames of the clip: the astronaut, the rocket
 LINE_EVERY = 48  # frames between two lines where there is no terminal to draw a bar on
 CAPTION_PX, GAP_PX = 40, 8
+RUN, TRAINED = "demo_training", "lake"
 
 
 def main() -> int:
     """Run the demo and return the exit code."""
     parser = argparse.ArgumentParser(description="Paint a demo clip with a style.")
     parser.add_argument("--style", default="starry_night", help="a style that ships, or a style file")
+    parser.add_argument("--train", action="store_true", help="train a style first; more flags are allaprima train's")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
-    options = parser.parse_args()
+    options, flags = parser.parse_known_args()
+    if flags and not options.train:
+        parser.error(f"{' '.join(flags)}: not known without --train")
     try:
-        demo(options.style, options.out)
+        style = options.style
+        if options.train:
+            style = str(options.out / RUN / f"{TRAINED}.onnx")
+            if code := train(options.out, flags):
+                return code
+        demo(style, options.out)
     except InputError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -46,6 +58,47 @@ def main() -> int:
         print("demo: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def train(out: Path, flags: list[str]) -> int:
+    """Make a painting and learn it, or go on with that, as `allaprima train` does; returns its exit code.
+
+    Raises:
+        InputError: nothing that could judge the training is on this machine.
+    """
+    from make_demo_painting import demo_painting
+
+    from allaprima.cli import main as allaprima_main
+
+    painting, run = out / "demo_painting.png", out / RUN
+    if (run / "checkpoints").is_dir():
+        return allaprima_main(["train", "--resume", str(run)])
+    if not any(flag.startswith(("--loss-network", "--vgg-weights")) for flag in flags):
+        flags = ["--loss-network", loss_network(), *flags]
+    out.mkdir(parents=True, exist_ok=True)
+    write_picture(painting, demo_painting())
+    console.print(f"a painting: {painting}")
+    return allaprima_main(["train", str(painting), "--out", str(run), "--name", TRAINED, "--proof", "0", *flags])
+
+
+def loss_network() -> str:
+    """The one that ships, else one that needs no download.
+
+    Raises:
+        InputError: there is none.
+    """
+    from allaprima.models.vgg import ENVIRONMENT_VARIABLE, weights_at_hand
+    from allaprima.train.config import COMPACT
+    from allaprima.train.loss_network import COMPACT_FILE
+
+    if COMPACT_FILE.is_file():
+        return COMPACT
+    if weights_at_hand("vgg19"):
+        return "vgg19"
+    raise InputError(
+        f"training needs the weights of VGG-19, and they are not here: set {ENVIRONMENT_VARIABLE}, give --vgg-weights, "
+        "or --loss-network vgg19, which downloads them (550 MB)"
+    )
 
 
 def demo(style: str, out: Path) -> None:

@@ -137,17 +137,18 @@ class ManyPaintings(Objective):
 
     def __init__(self, trainer: Trainer, files: list[Path], modulation: Modulation) -> None:
         self.modulation, self.losses_of = modulation, list[PerceptualLoss]()
+        features, photos = trainer.features, trainer.typical_photos
         for file in files:
             picture = read_picture(file, what="painting")
             config = replace(trainer.config, style_weight=None)
-            super().__init__(config, trainer.vgg, picture, trainer.typical_photos)
+            super().__init__(config, features, picture, photos)
             config = replace(config, style_weight=self.k)
             console.print(f"{file.stem}: k = {config.style_weight:g}")
             for colours, stroke_size in VARIANTS:
                 variant = np.ascontiguousarray(picture[..., colours])
-                super().__init__(replace(config, stroke_size=stroke_size), trainer.vgg, variant, trainer.typical_photos)
+                super().__init__(replace(config, stroke_size=stroke_size), features, variant, photos)
                 self.losses_of.append(self.perceptual)
-        super().__init__(config, trainer.vgg, picture, trainer.typical_photos)  # one that will stand for any of them
+        super().__init__(config, features, picture, photos)  # one that will stand for any of them
 
     def losses(self, network: Network, photo: Tensor, step: int) -> dict[str, Tensor]:
         """As of one painting."""

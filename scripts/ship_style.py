@@ -51,7 +51,7 @@ def ship_style(run: Path, photos_note: str) -> int:
 def model_card(card: StyleCard, photos: str) -> str:
     """The card in Markdown: what the style is, what made it, what it measures."""
     training = card.training
-    loss_network = card.loss_network["architecture"].upper().replace("VGG", "VGG-")
+    loss_network = card.loss_network["architecture"].replace("vgg", "VGG-")
     figures = card.figures
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
     ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"

@@ -174,7 +174,7 @@ def test_the_wheel_holds_every_module_and_style(wheel: Path) -> None:
     styles = ROOT / "allaprima" / "styles"
     data = {f"allaprima/styles/{path.name}" for kind in ("onnx", "jpg", "md") for path in styles.glob(f"*.{kind}")}
     data |= {f"allaprima/infer/masks/{path.name}" for path in (ROOT / "infer" / "masks").iterdir()}
-    data.add("allaprima/train/base.safetensors")
+    data |= {f"allaprima/train/{path.name}" for path in (ROOT / "train").glob("*.safetensors")}
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if ".dist-info/" not in name} == modules | data | {"allaprima/py.typed"}
 

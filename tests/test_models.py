@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from allaprima.errors import InputError
+from allaprima.models.features import weights_hash
 from allaprima.models.transformer import Build, UpsampleConv, build
-from allaprima.models.vgg import CONVOLUTIONS, VGGFeatures, find_weights, layer_names, load_vgg, weights_hash
+from allaprima.models.vgg import CONVOLUTIONS, VGGFeatures, find_weights, layer_names, load_vgg
 
 BUILDS: tuple[Build, ...] = ("realtime", "standard")
 

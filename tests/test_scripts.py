@@ -231,6 +231,15 @@ def test_the_demo_installs_the_light_runner_once(copy: Path) -> None:
     assert steps(copy, "demo", "--out", "a b") == ["scripts/demo.py --out a b"]
 
 
+def test_the_demo_installs_what_training_needs_once_it_is_asked_to_train(copy: Path) -> None:
+    training = ["-m pip install --quiet -e .[train]"]
+    assert steps(copy, "demo", "--train", "--steps", "9") == [*LIGHT, *training, "scripts/demo.py --train --steps 9"]
+    assert steps(copy, "demo", "--train") == ["scripts/demo.py --train"]
+    steps(copy, "test")
+    (copy / ".venv" / "train.stamp").unlink()  # as if test had been first
+    assert steps(copy, "demo", "--train") == ["scripts/demo.py --train"]
+
+
 def test_demo_and_test_run_in_any_order(copy: Path) -> None:
     assert steps(copy, "demo") == LIGHT + PAINT
     assert steps(copy, "test", "-x") == [*DEV, "-m pytest -x"]

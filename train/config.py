@@ -4,7 +4,7 @@ import types
 import typing
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from ..contract import MIN_SIZE_PX
 from ..errors import InputError
@@ -13,6 +13,11 @@ from ..flags import flag_name
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
 CONTENT_LAYER = "relu4_2"
 BASE, SCRATCH = "base", "scratch"
+COMPACT: Final = "compact"
+"""The loss network of our own; the others are VGG."""
+LossNetwork = Literal["compact", "vgg19", "vgg16"]
+LOSS_NETWORK: LossNetwork = "vgg19"
+"""Unless told otherwise."""
 SYNTHETIC = "synthetic"
 """In place of a folder of photos: photos made up as a training goes."""
 DEFAULT_STEPS, SCRATCH_STEPS = 400, 3000
@@ -111,9 +116,9 @@ class TrainConfig(Settings):
     style_weight: float | None = None
     """k of loss = content + k * style, for experts; by default it follows from --strength, the painting and photos."""
     style_layers: dict[str, float] = field(default_factory=lambda: dict(STYLE_LAYERS))
-    """VGG layers whose Gram matrices are the style, with their weights."""
+    """Layers of the loss network whose Gram matrices are the style, with their weights."""
     content_layer: str = CONTENT_LAYER
-    """VGG layer whose activations are the content."""
+    """Layer of it whose activations are the content."""
     tv_weight: float = 0.05
     """Weight of the total variation; higher is smoother."""
     grid_weight: float = 2.0
@@ -121,12 +126,14 @@ class TrainConfig(Settings):
     motion_weight: float = 2.0
     """Weight of the term that keeps the strokes on what they paint when that moves, and still when the camera rustles
     or the light changes."""
-    vgg: Literal["vgg19", "vgg16"] = "vgg19"
-    """The loss network."""
+    loss_network: LossNetwork = LOSS_NETWORK
+    """What judges the paintings as they are learnt: `vgg19`, `vgg16`, or `compact`, a small network that has
+    learnt from VGG-19; it does not ship yet: scripts/make_compact.py makes it."""
     vgg_weights: Path | None = None
-    """File with torchvision's weights for it (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download."""
+    """File with torchvision's weights for VGG (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download.
+    With --loss-network compact they serve for the figures alone: VGG-19's, and nothing is downloaded."""
     average_pooling: bool = False
-    """Average instead of max pooling in the loss network (Gatys et al. 2016)."""
+    """Average instead of max pooling in VGG (Gatys et al. 2016)."""
 
     learning_rate: float = 0.024
     """How far a step moves the filters, relative to what keeps a signal as strong as it is: reached after the warm-up,
@@ -198,6 +205,10 @@ class TrainConfig(Settings):
             self._at_least(flag, 0)
         for flag, lowest, most in (("strength", 0, 2), ("stroke_size", 0.25, 4), ("warmup", 0, 1), ("decay", 0, 1)):
             self._within(flag, lowest, most)
+        _require(
+            not (self.average_pooling and self.loss_network == COMPACT),
+            "--average-pooling: 'compact' does not pool: leave it out, or give --loss-network vgg19",
+        )
         total = self.warmup + self.decay
         _require(total <= 1, f"--warmup and --decay: got {total:g} together, expected at most 1")
         _check_layers(self.style_layers)
@@ -240,7 +251,7 @@ class TrainConfig(Settings):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """VGG layers that the losses look at."""
+        """Layers that the losses look at."""
         return (*self.style_layers, self.content_layer)
 
 
@@ -295,7 +306,7 @@ class OptimizeConfig(Settings):
     """VGG layer whose activations are the content."""
     tv_weight: float = TrainConfig.tv_weight
     """Weight of the total variation; higher is smoother."""
-    vgg: Literal["vgg19", "vgg16"] = TrainConfig.vgg
+    vgg: Literal["vgg19", "vgg16"] = "vgg19"
     """The loss network."""
     vgg_weights: Path | None = None
     """File with torchvision's weights for it (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download."""
@@ -317,7 +328,7 @@ class OptimizeConfig(Settings):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """VGG layers that the losses look at."""
+        """Layers that the losses look at."""
         return (*self.style_layers, self.content_layer)
 
 

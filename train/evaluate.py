@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models.vgg import VGGFeatures
+from ..models.features import Features
 from ..pictures import Frame, read_picture
 from .artefacts import flicker, motion_error
 from .config import CONTENT_LAYER, STYLE_LAYERS
@@ -65,7 +65,7 @@ class Distances:
 @torch.inference_mode()
 def evaluate(
     paint: Callable[[Tensor], Tensor],
-    vgg: VGGFeatures,
+    features: Features,
     painting: Frame,
     photos: Sequence[Frame],
     *,
@@ -75,18 +75,18 @@ def evaluate(
     """Content and style distance of what a network paints of `photos`, whatever sizes they have, and its steadiness.
 
     Args:
-        paint: the network: RGB (1, 3, H, W) in 0..1, where `vgg` is -> the same.
-        vgg: features with at least `YARDSTICK_LAYERS`.
+        paint: the network: RGB (1, 3, H, W) in 0..1, where `features` is -> the same.
+        features: VGG's, with at least `YARDSTICK_LAYERS`.
         painting, photos: (H, W, 3) uint8 RGB.
         style_weight: k of J = content + k * style.
         shorter_px: shorter side at which photos are painted.
     """
-    found = distances(paint, vgg, painting, photos, shorter_px=shorter_px)
+    found = distances(paint, features, painting, photos, shorter_px=shorter_px)
     mean = Distances(float(np.mean([d.content for d in found])), float(np.mean([d.style for d in found])))
     first = resize_shorter(photos[0], shorter_px)
 
     def paint_frame(frame: Frame) -> Frame:
-        return to_frame(paint(to_tensor(frame).to(vgg.mean.device)))
+        return to_frame(paint(to_tensor(frame).to(features.mean.device)))
 
     return Figures(
         mean.content,
@@ -100,16 +100,16 @@ def evaluate(
 
 @torch.inference_mode()
 def distances(
-    paint: Callable[[Tensor], Tensor], vgg: VGGFeatures, painting: Frame, photos: Sequence[Frame], *, shorter_px: int
+    paint: Callable[[Tensor], Tensor], features: Features, painting: Frame, photos: Sequence[Frame], *, shorter_px: int
 ) -> list[Distances]:
     """The same for each photo by itself."""
-    device = vgg.mean.device
-    target = vgg(views(painting, YARDSTICK_PX).to(device))
+    device = features.mean.device
+    target = features(views(painting, YARDSTICK_PX).to(device))
     grams = {layer: gram_matrix(target[layer]).mean(0, keepdim=True) for layer in STYLE_LAYERS}
     found = []
     for photo in photos:
         x = to_tensor(resize_shorter(photo, shorter_px)).to(device)
-        wanted, got = vgg(x), vgg(paint(x).clamp(0, 1))
+        wanted, got = features(x), features(paint(x).clamp(0, 1))
         content = relative_distance(got[CONTENT_LAYER], wanted[CONTENT_LAYER]).item()
         style = [relative_distance(gram_matrix(got[layer]), grams[layer]).item() for layer in STYLE_LAYERS]
         found.append(Distances(content, float(np.mean(style))))

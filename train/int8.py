@@ -20,10 +20,10 @@ from ..models.export import with_card
 from ..models.graph import int8_graph
 from ..models.quantise import QuantisedNetwork, quantise
 from ..models.transformer import ImageTransformer
-from ..models.vgg import load_vgg
 from ..pictures import Frame, read_picture
 from .config import SYNTHETIC, TrainConfig
 from .evaluate import YARDSTICK_LAYERS, distances, read_photos, synthetic_photos
+from .loss_network import load_loss_network, load_yardstick
 from .photos import list_photos, to_frame, to_tensor
 
 MIN_PSNR_DB = 32.0
@@ -105,15 +105,15 @@ def _read_some(folder: Path, count: int) -> list[Frame]:
 
 
 def compare(network: ImageTransformer, painter: Painter, config: TrainConfig, photos: Sequence[Frame]) -> Int8Check:
-    """The painter's difference from the network, in dB and in J."""
+    """The painter's difference from the network, in dB and in J; where no yardstick is at hand, the loss network's."""
     assert config.painting is not None
     assert config.style_weight is not None
-    vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=config.vgg, weights=config.vgg_weights)
+    judge, _ = load_yardstick(config) or load_loss_network(config.loss_network, YARDSTICK_LAYERS)
     painting, k = read_picture(config.painting, what="painting"), config.style_weight
     network = network.eval()
 
     def j(paint: Callable[[Tensor], Tensor]) -> float:
-        return float(np.mean([d.j(k) for d in distances(paint, vgg, painting, photos, shorter_px=PHOTO_PX)]))
+        return float(np.mean([d.j(k) for d in distances(paint, judge, painting, photos, shorter_px=PHOTO_PX)]))
 
     ratio = j(lambda x: to_tensor(painter(to_frame(x)))) / j(network)
     with torch.inference_mode():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..models.vgg import VGGFeatures
+from ..models.features import Features
 from ..pictures import Frame
 from .config import TrainConfig
 from .losses import MotionLoss, PerceptualLoss
@@ -22,18 +22,18 @@ class Objective:
 
     Args:
         config: what to train, and how; where it has no k, k follows from its strength.
-        vgg: the loss network, on the training's device and in its dtype.
+        features: the loss network, on the training's device and in its dtype.
         painting: (H, W, 3) uint8 RGB.
         photos: gives typical ones, (B, 3, S, S) uint8 RGB, where k depends on them.
     """
 
-    def __init__(self, config: TrainConfig, vgg: VGGFeatures, painting: Frame, photos: Callable[[], Tensor]) -> None:
-        self.vgg, self.seed = vgg, config.seed
+    def __init__(self, config: TrainConfig, features: Features, painting: Frame, photos: Callable[[], Tensor]) -> None:
+        self.features, self.seed = features, config.seed
         self.motion, self.motion_weight = MotionLoss(), config.motion_weight
         self.disturbance = Disturbance()
-        device = vgg.mean.device
+        device = features.mean.device
         with torch.no_grad():
-            activations = vgg(views(painting, config.style_px).to(device, memory_format=torch.channels_last))
+            activations = features(views(painting, config.style_px).to(device, memory_format=torch.channels_last))
         self.perceptual = PerceptualLoss(
             activations,
             content_layer=config.content_layer,
@@ -44,7 +44,7 @@ class Objective:
         ).to(device)
         if config.style_weight is None:
             self.perceptual.style_weight = style_weight(
-                config.strength, self.perceptual, vgg, painting, photos().to(device)
+                config.strength, self.perceptual, features, painting, photos().to(device)
             )
 
     @property
@@ -63,8 +63,8 @@ class Objective:
             picture, motion = _paint(network, photo), photo.new_zeros(())
         photo, picture = moving_window(step, self.seed, photo, picture)
         with torch.no_grad():  # the photo's features are a target: no graph, no gradient
-            wanted = self.vgg(photo)
-        parts: dict[str, Tensor] = self.perceptual(picture, self.vgg(picture), wanted)
+            wanted = self.features(photo)
+        parts: dict[str, Tensor] = self.perceptual(picture, self.features(picture), wanted)
         parts["motion"], parts["total"] = motion, parts["total"] + self.motion_weight * motion
         parts["contrast"] = picture.detach().std(dim=(1, 2, 3)).min()
         return parts
@@ -73,7 +73,7 @@ class Objective:
     def j(self, network: Network, photo: Tensor) -> float:
         """content + k * style of a photo (1, 3, H, W) in 0..1: what a training is after, without the small terms."""
         picture = network(photo).float().clamp(0, 1)
-        parts = self.perceptual(picture, self.vgg(picture), self.vgg(photo))
+        parts = self.perceptual(picture, self.features(picture), self.features(photo))
         return float(parts["content"] + self.k * parts["style"])
 
 

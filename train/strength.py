@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..models.vgg import VGGFeatures
+from ..models.features import Features
 from ..pictures import Frame
 from .losses import PerceptualLoss
 from .photos import to_tensor
@@ -28,25 +28,25 @@ _LEAST = 1e-6  # variance
 
 
 @torch.no_grad()
-def style_weight(strength: float, loss: PerceptualLoss, vgg: VGGFeatures, painting: Frame, photos: Tensor) -> float:
+def style_weight(strength: float, loss: PerceptualLoss, features: Features, painting: Frame, photos: Tensor) -> float:
     """k at `strength`, 0 to 2.
 
     Args:
         strength: how much.
         loss: that of the painting.
-        vgg: its features.
+        features: the loss network.
         painting: (H, W, 3) uint8 RGB.
-        photos: typical ones, (B, 3, S, S) uint8 RGB, where `vgg` is.
+        photos: typical ones, (B, 3, S, S) uint8 RGB, where `features` is.
 
     Raises:
         InputError: the photos' style is the painting's already, as where the painting is one of them.
     """
-    mean, covariance = _moments(to_tensor(painting))
+    mean, covariance = moments(to_tensor(painting))
     contents, styles = [], []
     for photo in torch.split(photos, 1):
         before = photo.float() / 255
         after = recolour(before, mean, covariance)
-        parts = loss(after, vgg(after), vgg(before))
+        parts = loss(after, features(after), features(before))
         contents.append(parts["content"].item())
         styles.append(parts["style"].item())
     content, style = median(contents), median(styles)
@@ -61,7 +61,7 @@ def recolour(picture: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
 
     The linear map of optimal transport (Pitié and Kokaram 2007, "The linear Monge-Kantorovitch colour mapping").
     """
-    own_mean, own = _moments(picture)
+    own_mean, own = moments(picture)
     root, inverse = _power(own, 0.5), _power(own, -0.5)
     change = inverse @ _power(root @ covariance @ root, 0.5) @ inverse
     pixels = picture[0].double().flatten(1).cpu()  # (3, HW)
@@ -69,7 +69,7 @@ def recolour(picture: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     return moved.clamp(0, 1).reshape(picture.shape).to(picture)
 
 
-def _moments(picture: Tensor) -> tuple[Tensor, Tensor]:
+def moments(picture: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (3) and covariance (3, 3) of the colours of (1, 3, H, W), float64, on the CPU."""
     pixels = picture[0].double().flatten(1).cpu()
     return pixels.mean(1), torch.cov(pixels)

@@ -23,14 +23,15 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..models.transformer import ImageTransformer, build
-from ..models.vgg import VGGFeatures, load_vgg
+from ..models.vgg import VGGFeatures
 from ..pictures import Frame, read_picture
 from . import optimality
 from .checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
-from .config import SYNTHETIC, TrainConfig, smallest_photo_px
+from .config import COMPACT, SYNTHETIC, TrainConfig, smallest_photo_px
 from .device import keep_freed_memory, precision
-from .evaluate import YARDSTICK_LAYERS, Figures, evaluate, read_photos, stylize, synthetic_photos
+from .evaluate import Figures, evaluate, read_photos, stylize, synthetic_photos
 from .guard import Guard
+from .loss_network import NO_YARDSTICK, load_loss_network, load_yardstick
 from .objective import Objective
 from .optimizer import Muon, set_rate
 from .photos import HELD_OUT, PhotoList, Stream, SyntheticPhotos, divide, list_photos, middle_crop, start_worker
@@ -107,14 +108,17 @@ class Trainer:
         )
         self._check_batch()
         self.device = self.accelerator.device
-        vgg, sha256 = load_vgg(
-            config.layers, architecture=config.vgg, average_pooling=config.average_pooling, weights=config.vgg_weights
+        features, self.loss_network = load_loss_network(
+            config.loss_network,
+            config.layers,
+            average_pooling=config.average_pooling,
+            weights=config.vgg_weights,
         )
-        self.loss_network = {"architecture": config.vgg, "sha256": sha256}
         if checkpoint and checkpoint.loss_network != self.loss_network:
-            raise InputError(f"the {config.vgg} weights are not those of this run: give the same --vgg-weights")
-        self.vgg = vgg.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self.objective = Objective(config, self.vgg, self.painting, self.typical_photos)
+            remedy = "train anew" if config.loss_network == COMPACT else "give the same --vgg-weights"
+            raise InputError(f"the {config.loss_network} weights are not those of this run: {remedy}")
+        self.features = features.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+        self.objective = Objective(config, self.features, self.painting, self.typical_photos)
         self.config = replace(config, style_weight=self.objective.k)
         if network is None:
             network = build(config.build)
@@ -130,6 +134,8 @@ class Trainer:
             unpack_optimizer(self.optimizer, checkpoint.optimizer)
         self.step = checkpoint.step if checkpoint else 0
         self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
+        if self.is_main and config.loss_network == COMPACT and not self.yardstick:
+            self.result.notes.append(NO_YARDSTICK)
         self.val_photos = _unseen(config, held_out) if self.is_main else []
         self._unseen = [middle_crop(photo, config.size).to(self.device) for photo in self.val_photos]
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
@@ -203,13 +209,14 @@ class Trainer:
         self.save()
 
     def finish(self) -> Figures | None:
-        """Write figures and report of the trained network; None where there are no validation photos."""
+        """Write figures and report of the trained network; None where nothing is there to measure with or on."""
         if not self.is_main:
             return None
         c, result = self.config, self.result
-        if self.val_photos:
+        if self.val_photos and self.yardstick:
+            vgg, _ = self.yardstick
             result.figures = evaluate(
-                self.bare_network, self._yardstick, self.painting, self.val_photos, style_weight=self.objective.k
+                self.bare_network, vgg, self.painting, self.val_photos, style_weight=self.objective.k
             )
             self.folder.hparams(c, result.figures.short())
         self._report()
@@ -221,14 +228,15 @@ class Trainer:
         Each yield is a good moment to stop; what was measured up to there is kept in the user's cache folder.
         """
         c, figures = self.config, self.result.figures
-        if not (self.is_main and figures and c.proof):
+        if not (self.is_main and figures and self.yardstick and c.proof):
             return
+        vgg, sha256 = self.yardstick
         proof = optimality.Proof(
             partial(stylize, self.bare_network),
             self.painting,
             self.val_photos[: c.proof],
-            vgg=self._yardstick,
-            vgg_sha256=self.loss_network["sha256"],
+            vgg=vgg,
+            vgg_sha256=sha256,
             style_weights=(self.objective.k,),
             shorter_px=optimality.RATIO_PX,
             reference_steps=optimality.REFERENCE_STEPS,
@@ -241,10 +249,12 @@ class Trainer:
         self._report()
 
     @cached_property
-    def _yardstick(self) -> VGGFeatures:
-        """What judges, whatever layers, pooling and precision the training uses."""
-        vgg, _ = load_vgg(YARDSTICK_LAYERS, architecture=self.config.vgg, weights=self.config.vgg_weights)
-        return vgg.to(self.device)
+    def yardstick(self) -> tuple[VGGFeatures, str] | None:
+        """What judges in the end, and the hash of its weights; None where none is here and none is needed."""
+        if (loaded := load_yardstick(self.config)) is None:
+            return None
+        vgg, sha256 = loaded
+        return vgg.to(self.device), sha256
 
     def _report(self) -> None:
         contents = asdict(self.result) | {

@@ -50,6 +50,8 @@ def measure_goal(configs: Mapping[str, TrainConfig]) -> Goal:
         trainer = Trainer(config)
         if not trainer.val_photos:
             raise InputError("no photo can be decoded to judge by: give other --val-photos")
+        if not trainer.yardstick:
+            raise InputError("a search is judged by VGG-19, which is not here: give --vgg-weights")
         k[name] = trainer.objective.k
         paintings[name] = _digest(trainer.painting.tobytes())
     facts = {

@@ -1,0 +1,52 @@
+"""What the compact loss network costs: paintings learnt with it and with VGG-19, both judged by VGG-19.
+
+    python scripts/loss_networks.py PAINTING ... --photos DIR --val-photos DIR --out RUNS    # goes on where it stopped
+
+Each training finds the k of strength 1 with its own loss network, as a user's does; J is weighed with the k of VGG-19.
+Take paintings that the compact network has not learnt from (`KEPT_OUT` in scripts/make_base.py).
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from trainings import add_places, config_of, report_of
+
+from allaprima.terminal import console, show_table
+from allaprima.train.config import COMPACT, DEFAULT_STEPS, LossNetwork, TrainConfig
+
+NETWORKS: tuple[LossNetwork, ...] = ("vgg19", COMPACT)
+
+
+def main() -> None:
+    """Parse the arguments, train what is missing, show the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paintings", type=Path, nargs="+")
+    add_places(parser)
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--size", type=int, default=TrainConfig.size)
+    arguments = parser.parse_args()
+    table, ratios = Table("painting", "k", "k, compact", "J", "J, compact", "ratio", "s", "s, compact"), []
+    for painting in arguments.paintings:
+        reports = [train(painting, network, arguments) for network in NETWORKS]
+        weights = [report["configuration"]["style_weight"] for report in reports]
+        j = [report["figures"]["content"] + weights[0] * report["figures"]["style"] for report in reports]
+        ratios.append(j[1] / j[0])
+        seconds = [f"{report['seconds']:.0f}" for report in reports]
+        table.add_row(
+            painting.stem, *(f"{k:g}" for k in weights), *(f"{value:.3f}" for value in (*j, ratios[-1])), *seconds
+        )
+    console.print(f"{arguments.steps} steps at {arguments.size} px")
+    show_table(table)
+    console.print(f"mean of the ratios: {statistics.fmean(ratios):.3f}")
+
+
+def train(painting: Path, network: LossNetwork, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The report of one training, which is done if it is not there."""
+    return report_of(config_of(arguments, painting, f"{painting.stem}-{network}", loss_network=network))
+
+
+if __name__ == "__main__":
+    main()
