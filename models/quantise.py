@@ -33,6 +33,7 @@ from .transformer import ImageTransformer
 WEIGHT_LEVELS = 63  # on either side of zero: 7 bits
 _BINS = 2048
 _DAMPING = 0.01  # of the mean of the diagonal, as GPTQ has it: inputs that hardly vary do not decide
+_LEAST_MOMENT = 1e-12
 _SHRINKS = np.linspace(0.3, 1.0, 71)  # of the range met, tried for the least error
 
 Array = npt.NDArray[Any]
@@ -211,7 +212,8 @@ def _fitted(conv: nn.Conv2d, inputs: Sequence[Tensor], wanted: Sequence[Tensor])
 def rounded_in_turn(exact: Tensor, moments: Tensor) -> Tensor:
     """Rounded (O, K) such that the error of the products with inputs of these second moments (K, K) is small (GPTQ)."""
     exact = exact.double()
-    damping = _DAMPING * moments.diagonal().mean() * torch.eye(len(moments))
+    mean = moments.diagonal().mean().clamp_min(_LEAST_MOMENT)  # inputs that are always 0 may be rounded anyhow
+    damping = _DAMPING * mean * torch.eye(len(moments))
     upper = torch.linalg.cholesky(torch.linalg.inv((moments + damping).double()), upper=True)
     steps = torch.zeros_like(exact)
     for k in range(exact.shape[1]):

@@ -91,6 +91,12 @@ def test_weights_rounded_in_turn_make_up_for_each_other(seed: int) -> None:
     assert lost < 0.5 * naive
 
 
+def test_weights_of_inputs_that_are_never_there_are_rounded_too() -> None:
+    """A layer all of whose channels fell silent must not keep a style from being written."""
+    weights = torch.tensor([[1.4, -2.6], [0.2, 300.0]])
+    assert rounded_in_turn(weights, torch.zeros(2, 2)).tolist() == [[1, -3], [0, WEIGHT_LEVELS]]
+
+
 def test_the_integers_keep_every_channel_s_mean(quantised: QuantisedNetwork) -> None:
     """Also that of each pixel in a cell of the last layer: a difference would be a grid."""
     differences = []

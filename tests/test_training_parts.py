@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from allaprima.errors import InputError
-from allaprima.models.transformer import build
+from allaprima.models.transformer import ResidualBlock, build
 from allaprima.pictures import Frame
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from allaprima.train.config import DEFAULT_STEPS, SCRATCH_STEPS, TrainConfig
@@ -500,6 +500,19 @@ def test_filters_coast_on_what_they_have_of_momentum() -> None:
         optimizer.step()
         steps.append(network.weight.item() - before)
     assert [step > 0 for step in steps] == [False, False, True, True]
+
+
+def test_in_blocks_no_step_moves_all_weights_of_a_filter_alike() -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 3, 3), torch.nn.Conv2d(3, 2, 3)
+    network = torch.nn.Sequential(ResidualBlock(layers[0]), layers[1])
+    before = [layer.weight.detach().clone() for layer in layers]
+    for parameter in network.parameters():
+        parameter.grad = torch.rand(parameter.shape) + 1
+    Muon(network, 1.0).step()
+    moved = [(layer.weight - old).mean((1, 2, 3)).abs().max() for layer, old in zip(layers, before, strict=True)]
+    assert moved[0] < 1e-6
+    assert moved[1] > 1e-3
 
 
 def test_biases_and_norms_take_the_steps_of_adam_at_their_share() -> None:

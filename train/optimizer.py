@@ -5,10 +5,19 @@ directions in which the loss is steep get most of the step. Muon takes the ortho
 step of the same length in every direction (Jordan et al. 2024, "Muon", kellerjordan.github.io/posts/muon). As long as
 sqrt(outputs / inputs), it moves the answer of every layer alike, whatever its width (Bernstein and Newhouse 2024,
 "Modular Duality in Deep Learning", arXiv:2410.21265). torch's own `Muon` takes matrices only, no filters.
+
+What a ReLU gives is positive all over: a step that moves all weights of a filter the same way moves its answer by as
+many times as it has weights, and a channel below zero everywhere is lost for good. In the blocks, whose filters have
+the most, the mean of each filter is therefore taken out of its gradient (Yong et al. 2020, "Gradient Centralization",
+arXiv:2004.01461); not in the end of the network, where it would keep the picture from becoming lighter or darker.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..models.transformer import ResidualBlock
 
 VECTOR_SHARE = 1 / 18
 """Of the rate, for biases and norms."""
@@ -29,11 +38,13 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, network: nn.Module, rate: float) -> None:
+        blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+        inner = {id(parameter) for block in blocks for parameter in block.parameters()}
         filters = [p for p in network.parameters() if p.dim() == 4]
-        others = [p for p in network.parameters() if p.dim() != 4]
-        groups = [
-            {"params": filters, "orthogonal": True, "share": 1.0},
-            {"params": others, "orthogonal": False, "share": VECTOR_SHARE},
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in filters if id(p) not in inner], "step": _muon_step, "share": 1.0},
+            {"params": [p for p in filters if id(p) in inner], "step": _centred_muon_step, "share": 1.0},
+            {"params": [p for p in network.parameters() if p.dim() != 4], "step": _adam_step, "share": VECTOR_SHARE},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": rate})
         set_rate(self, rate)
@@ -42,10 +53,9 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step along the gradients that are there."""
         for group in self.param_groups:
-            take = _muon_step if group["orthogonal"] else _adam_step
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    take(parameter, parameter.grad, self.state[parameter], group["lr"])
+                    group["step"](parameter, parameter.grad, self.state[parameter], group["lr"])
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -60,6 +70,10 @@ def _muon_step(filters: Tensor, gradient: Tensor, state: dict[str, Tensor], rate
     ahead = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's
     outputs, inputs = ahead.shape
     filters.sub_(orthogonal(ahead).reshape(filters.shape), alpha=rate * (outputs / inputs) ** 0.5)
+
+
+def _centred_muon_step(filters: Tensor, gradient: Tensor, state: dict[str, Tensor], rate: float) -> None:
+    _muon_step(filters, gradient - gradient.mean((1, 2, 3), keepdim=True), state, rate)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
