@@ -34,6 +34,8 @@ WEIGHT_LEVELS = 63  # on either side of zero: 7 bits
 _BINS = 2048
 _DAMPING = 0.01  # of the mean of the diagonal, as GPTQ has it: inputs that hardly vary do not decide
 _LEAST_MOMENT = 1e-12
+_LEAST_SPAN = 1e-3
+"""Of a range: a finer scale would push biases, which are multiples of scales, out of 32 bits."""
 _SHRINKS = np.linspace(0.3, 1.0, 71)  # of the range met, tried for the least error
 
 Array = npt.NDArray[Any]
@@ -250,7 +252,7 @@ def _best_range(counts: Array, low: float, high: float) -> Range:
 
 
 def _range(low: float, high: float) -> Range:
-    scale = float(np.float32(max(high - low, 1e-8) / 255))  # as the graph holds it
+    scale = float(np.float32(max(high - low, _LEAST_SPAN) / 255))  # as the graph holds it
     return Range(scale, int(np.clip(round(-low / scale), 0, 255)))
 
 

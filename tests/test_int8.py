@@ -1,5 +1,6 @@
 """8-bit integers: what is stored, what the graph paints, and what is refused."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from allaprima.models.quantise import (
     rounded_in_turn,
     weight_scale,
 )
-from allaprima.models.transformer import ImageTransformer, build, realtime
+from allaprima.models.transformer import ImageTransformer, ResidualBlock, build, realtime
 from allaprima.pictures import Frame
 from allaprima.train.int8 import onnx_painter, psnr_db, worst_layer
 
@@ -92,9 +93,23 @@ def test_weights_rounded_in_turn_make_up_for_each_other(seed: int) -> None:
 
 
 def test_weights_of_inputs_that_are_never_there_are_rounded_too() -> None:
-    """A layer all of whose channels fell silent must not keep a style from being written."""
     weights = torch.tensor([[1.4, -2.6], [0.2, 300.0]])
     assert rounded_in_turn(weights, torch.zeros(2, 2)).tolist() == [[1, -3], [0, WEIGHT_LEVELS]]
+
+
+def test_a_layer_that_fell_silent_does_not_keep_a_style_from_being_written(network: ImageTransformer) -> None:
+    silent = copy.deepcopy(network)
+    block = next(module for module in silent.modules() if isinstance(module, ResidualBlock))
+    first, second = (module.bias for module in block.modules() if isinstance(module, torch.nn.Conv2d))
+    assert first is not None
+    assert second is not None
+    with torch.no_grad():
+        first.fill_(-1e4)
+        second.fill_(0.5)
+    paint = onnx_painter(int8_graph(quantise(silent, photos(4))).SerializeToString())
+    (frame,) = photos(1)
+    with torch.inference_mode():
+        assert psnr_db(paint(frame), as_frame(silent(as_tensor(frame)))) > 32
 
 
 def test_the_integers_keep_every_channel_s_mean(quantised: QuantisedNetwork) -> None:
