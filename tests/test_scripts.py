@@ -224,6 +224,7 @@ def steps(copy: Path, script: str, *words: str) -> list[str]:
 LIGHT = ["-m pip install --quiet -e .[cpu]", "-m pip install --quiet --no-deps scikit-image"]
 DEV = ["-m pip install -e .[dev]"]
 PAINT = ["scripts/demo.py"]
+PYTEST = "-m pytest --numprocesses 2 --dist loadfile"
 
 
 def test_the_demo_installs_the_light_runner_once(copy: Path) -> None:
@@ -242,8 +243,8 @@ def test_the_demo_installs_what_training_needs_once_it_is_asked_to_train(copy: P
 
 def test_demo_and_test_run_in_any_order(copy: Path) -> None:
     assert steps(copy, "demo") == LIGHT + PAINT
-    assert steps(copy, "test", "-x") == [*DEV, "-m pytest -x"]
-    assert steps(copy, "test") == ["-m pytest"]
+    assert steps(copy, "test", "-x") == [*DEV, f"{PYTEST} -x"]
+    assert steps(copy, "test") == [PYTEST]
     (copy / ".venv" / "light.stamp").unlink()  # as if test had been first
     assert steps(copy, "demo") == PAINT
 
@@ -251,7 +252,7 @@ def test_demo_and_test_run_in_any_order(copy: Path) -> None:
 def test_changed_requirements_are_installed(copy: Path) -> None:
     steps(copy, "test")
     (copy / "setup.cfg").write_text("more")
-    assert steps(copy, "test") == [*DEV, "-m pytest"]
+    assert steps(copy, "test") == [*DEV, PYTEST]
 
 
 def test_the_demo_leaves_another_onnxruntime_alone(copy: Path) -> None:
