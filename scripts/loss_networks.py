@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from trainings import add_places, config_of, report_of
+from trainings import config_of, parse_comparison, report_of
 
 from allaprima.terminal import console, show_table
-from allaprima.train.config import COMPACT, DEFAULT_STEPS, LossNetwork, TrainConfig
+from allaprima.train.config import COMPACT, LossNetwork
 
 NETWORKS: tuple[LossNetwork, ...] = ("vgg19", COMPACT)
 
 
 def main() -> None:
     """Parse the arguments, train what is missing, show the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paintings", type=Path, nargs="+")
-    add_places(parser)
-    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
-    parser.add_argument("--size", type=int, default=TrainConfig.size)
-    arguments = parser.parse_args()
+    arguments = parse_comparison(str(__doc__))
     table, ratios = Table("painting", "k", "k, compact", "J", "J, compact", "ratio", "s", "s, compact"), []
     for painting in arguments.paintings:
         reports = [train(painting, network, arguments) for network in NETWORKS]

@@ -87,9 +87,7 @@ def sky(random: Random, x: Field, y: Field) -> tuple[Field, Field]:
         flow = (1 - near) * flow + near * np.stack([-dy, dx]) / (np.hypot(dx, dy) + 1)
         turns = np.cos(np.hypot(dx, dy) / 7 + np.arctan2(dy, dx))
         if (whirl_x, whirl_y) != SUN:
-            colours += (0.6 * near * np.clip(turns, 0, 1))[..., None] * (
-                np.array((150, 215, 255), np.float32) - colours
-            )
+            colours += (0.6 * near * np.clip(turns, 0, 1))[..., None] * (np.array(WHIRL, np.float32) - colours)
     return colours, np.arctan2(flow[1], flow[0])
 
 

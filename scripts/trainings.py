@@ -9,7 +9,7 @@ from typing import Any
 from allaprima.models.transformer import ImageTransformer, build
 from allaprima.terminal import console
 from allaprima.train.checkpoint import load_checkpoint
-from allaprima.train.config import TrainConfig
+from allaprima.train.config import DEFAULT_STEPS, TrainConfig
 from allaprima.train.run_folder import CHECKPOINTS, REPORT
 from allaprima.train.steadiness import Disturbance
 from allaprima.train.trainer import Trainer
@@ -23,6 +23,16 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val-photos", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+
+
+def parse_comparison(description: str) -> argparse.Namespace:
+    """The command line of a script that trains some paintings in two ways: them, the places, `steps` and `size`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paintings", type=Path, nargs="+")
+    add_places(parser)
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--size", type=int, default=TrainConfig.size)
+    return parser.parse_args()
 
 
 def config_of(arguments: argparse.Namespace, painting: Path, run: str, **settings: Any) -> TrainConfig:

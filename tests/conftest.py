@@ -35,6 +35,16 @@ def weights(shared: Path) -> Path:
     return shared / "weights" / "vgg19-conv1_1-conv5_1.safetensors"
 
 
+@pytest.fixture
+def few_paintings(shared: Path, tmp_path: Path) -> Path:
+    """A folder of three, the first of which scripts/make_base.py keeps out."""
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    for name in ("udnie", "water_lilies", "the_kiss"):
+        (folder / f"{name}.jpg").symlink_to(shared / "paintings" / f"{name}.jpg")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def run_cli() -> RunCli:
     """Run `python -m allaprima WORDS...` as a process of its own; keyword `cwd` is its folder."""

@@ -340,16 +340,14 @@ def test_sessions_take_turns_and_kept_out_paintings_none(make_compact: ModuleTyp
 
 def test_a_network_is_taught_resumed_measured_and_shipped(
     make_compact: ModuleType,
+    few_paintings: Path,
     shared: Path,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    paintings, file = tmp_path / "paintings", tmp_path / "shipped.safetensors"
-    paintings.mkdir()
-    for name in ("udnie", "water_lilies", "the_kiss"):  # the first is kept out
-        (paintings / f"{name}.jpg").symlink_to(shared / "paintings" / f"{name}.jpg")
+    file = tmp_path / "shipped.safetensors"
     for module in (make_compact, loss_network):
         monkeypatch.setattr(module, "COMPACT_FILE", file)
     photos = tmp_path / "photos"
@@ -358,7 +356,7 @@ def test_a_network_is_taught_resumed_measured_and_shipped(
         (photos / photo.name).symlink_to(photo)
 
     def run(out: Path, *more: object) -> None:
-        words = [paintings, "--photos", photos, "--vgg-weights", weights, "--out", out, "--examples", 14, *more]
+        words = [few_paintings, "--photos", photos, "--vgg-weights", weights, "--out", out, "--examples", 14, *more]
         monkeypatch.setattr(sys, "argv", ["make_compact", *map(str, words)])
         make_compact.main()
 

@@ -48,13 +48,15 @@ def test_a_painting_of_the_batch_is_its_own(make_base: ModuleType) -> None:
 
 
 def test_a_base_is_trained_resumed_and_shipped(
-    make_base: ModuleType, shared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_base: ModuleType,
+    few_paintings: Path,
+    shared: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Small crops, then large ones; every painting once before any comes again; a mean of all in the file."""
-    paintings, base = tmp_path / "paintings", tmp_path / "base.safetensors"
-    paintings.mkdir()
-    for name in ("udnie", "water_lilies", "the_kiss"):  # the first is kept out
-        (paintings / f"{name}.jpg").symlink_to(shared / "paintings" / f"{name}.jpg")
+    base = tmp_path / "base.safetensors"
     for module in (make_base, start):
         monkeypatch.setattr(module, "BASE_FILE", base)
     sizes, turns, losses = list[int](), list[list[int]](), make_base.ManyPaintings.losses
@@ -68,7 +70,7 @@ def test_a_base_is_trained_resumed_and_shipped(
     monkeypatch.setattr(make_base.ManyPaintings, "losses", watched)
     monkeypatch.setattr(make_base, "SMALL_PX", 64)
     monkeypatch.setattr(make_base, "LARGE_PX", 96)
-    words = [paintings, "--photos", shared / "photos" / "val", "--vgg-weights", weights, "--out", tmp_path / "run"]
+    words = [few_paintings, "--photos", shared / "photos" / "val", "--vgg-weights", weights, "--out", tmp_path / "run"]
 
     def run(*more: object) -> None:
         monkeypatch.setattr(sys, "argv", ["make_base", *map(str, words), *map(str, more)])

@@ -42,9 +42,10 @@ def load_loss_network(
     features: Features
     if name == COMPACT:
         features = read_compact(layers)
+        sha256 = weights_hash(features)
     else:
-        features, _ = load_vgg(layers, architecture=name, average_pooling=average_pooling, weights=weights)
-    return features, {"architecture": name, "sha256": weights_hash(features)}
+        features, sha256 = load_vgg(layers, architecture=name, average_pooling=average_pooling, weights=weights)
+    return features, {"architecture": name, "sha256": sha256}
 
 
 def load_yardstick(config: TrainConfig) -> tuple[VGGFeatures, str] | None:
