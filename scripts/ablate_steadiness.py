@@ -13,16 +13,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
+import torch
+from norms import SteadyNorms
 from trainings import add_places, config_of, network_of, report_of
 from yardstick import Yardstick, add_arguments, read_yardstick
 
 from allaprima.files import replacing
+from allaprima.infer.smoothing import SceneCuts
+from allaprima.models.transformer import ImageTransformer, build
+from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import console
-from allaprima.train.config import TrainConfig
+from allaprima.train.artefacts import Stylize
+from allaprima.train.checkpoint import load_checkpoint
+from allaprima.train.config import BASE, TrainConfig
 from allaprima.train.evaluate import stylize
+from allaprima.train.photos import middle_crop
+from allaprima.train.start import start_from
 from allaprima.train.steadiness import Amplitudes, Disturbance
 
-WITHOUT = "without"
+WITHOUT, DEFAULT = "without", "default"
 FIGURES = ("noise", "flicker", "motion", "lamp", "enters", "alive")
 
 
@@ -33,12 +42,16 @@ class Variant:
     what: str
     weight: float = TrainConfig.motion_weight
     amplitudes: Amplitudes = field(default_factory=Amplitudes)
+    frozen_norms: bool = False
+    """Statistics are those of typical photos, in training as well."""
+    norms_rate: float = 1
+    """By which statistics move to those of the next frame of a film, once trained."""
 
 
 WHOLE = Amplitudes(still=0, whole=1, noisy=0, lit=0, entered=0)
 VARIANTS = {
     WITHOUT: Variant("no training for steadiness", weight=0),
-    "default": Variant("what trainings do"),
+    DEFAULT: Variant("what trainings do"),
     "whole": Variant("moved by whole pixels, nothing else", amplitudes=WHOLE),
     "still": Variant("noise on still scenes, nothing else", amplitudes=Amplitudes(still=1, lit=0, entered=0)),
     "no-noise": Variant("all but noise", amplitudes=Amplitudes(noisy=0)),
@@ -46,7 +59,10 @@ VARIANTS = {
     "no-entry": Variant("all but things that enter", amplitudes=Amplitudes(entered=0)),
     "half": Variant("half the weight", weight=TrainConfig.motion_weight / 2),
     "twice": Variant("twice the weight", weight=TrainConfig.motion_weight * 2),
+    "frozen": Variant("norms with the statistics of typical photos", frozen_norms=True),
+    "slow": Variant("the default, its norms' statistics moved by a tenth with each frame", norms_rate=0.1),
 }
+TYPICAL_PHOTOS = 16
 
 
 def main() -> None:
@@ -72,11 +88,42 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path, name: str) -> dict[str, float]:
     """Figures of one training, which is done if it is not there."""
     variant = VARIANTS[name]
-    config = config_of(arguments, painting, f"{painting.stem}-{name}", motion_weight=variant.weight)
-    report = report_of(config, disturbance=Disturbance(variant.amplitudes))
+    training = DEFAULT if variant.norms_rate < 1 else name
+    config = config_of(arguments, painting, f"{painting.stem}-{training}", motion_weight=variant.weight)
     assert config.out is not None
-    network = network_of(config.out)
-    return {"J": report["figures"]["j"]} | yardstick.measure(lambda frame: stylize(network, frame))
+    start = frozen_base(config) if variant.frozen_norms else None
+    report = report_of(config, start, disturbance=Disturbance(variant.amplitudes))
+    if variant.frozen_norms:
+        network = frozen_base(config)
+        load_checkpoint(config.out).fill(network)
+    else:
+        network = network_of(config.out)
+    return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate))
+
+
+@torch.no_grad()
+def frozen_base(config: TrainConfig) -> ImageTransformer:
+    """The base, its norms' statistics set for good by some of the photos."""
+    network = build(config.build)
+    start_from(BASE, network, build=config.build)
+    SteadyNorms(network, 0)
+    files = find_pictures(Path(config.photos))[:TYPICAL_PHOTOS]
+    network(torch.cat([middle_crop(read_picture(file), config.size) for file in files]))
+    return network
+
+
+def filmed(network: ImageTransformer, norms_rate: float) -> Stylize:
+    """A painter of frames, one after the other; with a rate below 1 its norms remember those before, up to a cut."""
+    if norms_rate == 1:
+        return lambda frame: stylize(network, frame)
+    norms, is_cut = SteadyNorms(network, norms_rate), SceneCuts()
+
+    def paint(frame: Frame) -> Frame:
+        if is_cut(frame):
+            norms.forget()
+        return stylize(network, frame)
+
+    return paint
 
 
 def head(arguments: argparse.Namespace) -> list[str]:

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from allaprima.pictures import read_picture
 
@@ -118,11 +119,26 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
     places = ["--out", tmp_path / "runs", "--page", page]
-    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "whole")
-    first, second = (line.split("|")[1:-1] for line in page.read_text().splitlines()[-2:])
-    assert [cell.strip() for cell in first[:3]] == ["without: no training for steadiness", "0", "1.000"]
-    assert second[0].strip().startswith("whole:")
-    assert 0 < float(second[3]) < 10  # noise
+    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "frozen", "slow")
+    first, *others = ([cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()[-3:])
+    assert first[:3] == ["without: no training for steadiness", "0", "1.000"]
+    for name, row in zip(("frozen", "slow"), others, strict=True):
+        assert row[0].startswith(f"{name}:")
+        assert 0 < float(row[3]) < 10  # noise
+
+
+@pytest.mark.parametrize("rate", [0, 0.25, 1])
+def test_norms_follow_as_fast_as_they_are_told(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    first, second = (torch.rand(1, 2, 6, 8) * spread for spread in (1, 5))
+    norm, own = (torch.nn.InstanceNorm2d(2, affine=True) for _ in range(2))
+    norms = import_module("norms").SteadyNorms(torch.nn.Sequential(norm), rate)
+    torch.testing.assert_close(norm(first), own(first))
+    was, now = (torch.var_mean(x, (2, 3), correction=0, keepdim=True) for x in (first, second))
+    variance, mean = ((1 - rate) * before + rate * after for before, after in zip(was, now, strict=True))
+    torch.testing.assert_close(norm(second), (second - mean) / (variance + own.eps).sqrt())
+    norms.forget()
+    torch.testing.assert_close(norm(second), own(second))
 
 
 def test_trainings_on_real_and_on_synthetic_photos_stand_side_by_side(
