@@ -107,7 +107,7 @@ def frozen_base(config: TrainConfig) -> ImageTransformer:
     network = build(config.build)
     start_from(BASE, network, build=config.build)
     SteadyNorms(network, 0)
-    files = find_pictures(Path(config.photos))[:TYPICAL_PHOTOS]
+    files = find_pictures(Path(str(config.photos)))[:TYPICAL_PHOTOS]
     network(torch.cat([middle_crop(read_picture(file), config.size) for file in files]))
     return network
 

@@ -4,6 +4,8 @@ What enters at one corner changes the statistics of the frame, and so repaints t
 still cannot do that; slow ones spread it over many frames.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +25,10 @@ class SteadyNorms:
 
     def __init__(self, network: ImageTransformer, rate: float) -> None:
         self.rate = rate
-        self._statistics: dict[nn.Module, Tensor] = {}  # mean and variance: (2, 1, C, 1, 1)
+        self._statistics: dict[nn.Module, Tensor] = {}  # variance and mean: (2, 1, C, 1, 1)
         for module in network.modules():
             if isinstance(module, nn.InstanceNorm2d):
-                module.forward = lambda x, norm=module: self._normalise(norm, x)  # type: ignore[method-assign]
+                module.forward = partial(self._normalise, module)  # type: ignore[method-assign]
 
     def forget(self) -> None:
         """The next batch sets the statistics anew."""
@@ -34,12 +36,9 @@ class SteadyNorms:
 
     def _normalise(self, norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same, and its dtype."""
-        mean, variance = self._follow(norm, x.detach().float())
+        own = torch.stack(torch.var_mean(x.detach().float(), (0, 2, 3), correction=0, keepdim=True))
+        self._statistics[norm] = statistics = self._statistics.get(norm, own).lerp(own, self.rate)
+        variance, mean = statistics
         scale = norm.weight[:, None, None] / (variance + norm.eps).sqrt()
-        return ((x.float() - mean) * scale + norm.bias[:, None, None]).to(x.dtype)
-
-    def _follow(self, norm: nn.Module, x: Tensor) -> Tensor:
-        own = torch.stack(torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)[::-1])
-        before = self._statistics.get(norm, own)
-        self._statistics[norm] = before.lerp(own, self.rate)
-        return self._statistics[norm]
+        normalised: Tensor = (x.float() - mean) * scale + norm.bias[:, None, None]
+        return normalised.to(x.dtype)
