@@ -212,8 +212,8 @@ def test_blur_does_not_win() -> None:
     assert cost(0.7, 0.7) == pytest.approx(cost(1, 1), rel=0.15)
 
 
-@pytest.mark.parametrize(("weight", "passes"), [(0.0, 1), (2.0, 2)])
-def test_a_step_paints_twice_and_is_the_same_each_time(weight: float, passes: int) -> None:
+@pytest.mark.parametrize(("weight", "batch", "painted"), [(0.0, 2, 2), (2.0, 1, 2), (2.0, 3, 5), (2.0, 4, 6)])
+def test_a_step_paints_half_twice_and_is_the_same_each_time(weight: float, batch: int, painted: int) -> None:
     torch.manual_seed(0)
     config = TrainConfig(painting=Path("p"), photos="p", style_weight=5.0, motion_weight=weight)
     painting = (255 * ramp()[0].permute(1, 2, 0)).to(torch.uint8).numpy()
@@ -222,12 +222,12 @@ def test_a_step_paints_twice_and_is_the_same_each_time(weight: float, passes: in
 
     def network(frame: Tensor) -> Tensor:
         nonlocal seen
-        seen += 1
+        seen += len(frame)
         return shades * frame
 
-    photo = (255 * photos(2)).to(torch.uint8)
+    photo = (255 * photos(batch)).to(torch.uint8)
     parts = objective.losses(network, photo, 7)
-    assert seen == passes
+    assert seen == painted
     assert (parts["motion"] > 0) == (weight > 0)
     rest = parts["content"] + 5 * parts["style"] + config.tv_weight * parts["tv"] + config.grid_weight * parts["grid"]
     torch.testing.assert_close(parts["total"], rest + weight * parts["motion"])

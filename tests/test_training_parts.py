@@ -305,7 +305,7 @@ def test_a_base_is_written_in_half_precision_and_read_in_full(tmp_path: Path, mo
         ({"style_layers": {}}, "--style-layers"),
         ({"style_layers": {"relu1_1": 0.0}}, "--style-layers"),
         ({"warmup": 1.1}, "--warmup: got 1.1"),
-        ({"warmup": 0.7}, "--warmup and --decay: got 1.1 together"),
+        ({"warmup": 0.7}, "--warmup and --decay: got 1.15 together"),
         ({"strength": -1.0}, "--strength: got -1.0, expected 0 to 2"),
         ({"strength": float("nan")}, "--strength: got nan, expected 0 to 2"),
         ({"stroke_size": 0.0}, "--stroke-size: got 0.0"),

@@ -22,10 +22,10 @@ from allaprima.pictures import read_picture, write_picture
 from allaprima.train import study_plots
 from allaprima.train.config import TrainConfig
 from allaprima.train.space import KNOWN, RANGES, Choice, Range, parse_names, search_space, steps_for_equal_work
-from allaprima.train.tune import DATABASE, MOST_KILLED, Attempt, Outcome, Study
+from allaprima.train.tune import DATABASE, MOST_KILLED, PATIENCE, Attempt, Outcome, Study
 
 DEFAULTS = {"learning_rate": TrainConfig.learning_rate, "warmup": TrainConfig.warmup}
-LOOKS = 6
+LOOKS = 10
 
 
 def bowl(attempt: Attempt) -> dict[str, float]:
@@ -55,7 +55,7 @@ def test_the_search_begins_at_the_defaults_and_finds_better(tmp_path: Path) -> N
     outcomes = search(tmp_path, 30)
     assert [outcome.number for outcome in outcomes] == list(range(30))
     assert outcomes[0].settings == DEFAULTS
-    first = 1 + (math.log10(DEFAULTS["learning_rate"]) + 1) ** 2 + 0.1
+    first = 1 + (math.log10(DEFAULTS["learning_rate"]) + 1) ** 2 + DEFAULTS["warmup"]
     assert outcomes[0].j == pytest.approx({"a": first, "b": 2 * first})
     assert outcomes[0].value == pytest.approx(first * math.sqrt(2))  # the geometric mean
     with study(tmp_path) as opened:
@@ -82,8 +82,8 @@ def test_what_is_worse_than_the_median_is_given_up_but_not_at_once(tmp_path: Pat
 
     outcomes = search(tmp_path, 9, counted)
     assert [outcome.state for outcome in outcomes] == ["done"] * 7 + ["given up", "done"]
-    assert looks == {number: 3 if number == 7 else 5 for number in range(9)}
-    assert outcomes[7].reason == "worse than the median at look 3"
+    assert looks == {number: PATIENCE if number == 7 else LOOKS - 1 for number in range(9)}
+    assert outcomes[7].reason == f"worse than the median at look {PATIENCE}"
     assert outcomes[7].value is None
 
 
@@ -417,7 +417,8 @@ def test_real_paintings(searched: "subprocess.CompletedProcess[str]", words: lis
     folder = folder_of(words)
     lines = searched.stdout.splitlines()
     assert lines[0].startswith("trial 0: J ")
-    assert "1.000 of the defaults'; learning_rate 0.024, grid_weight 2; " in lines[0]
+    rate = f"learning_rate {TrainConfig.learning_rate:g}"
+    assert f"1.000 of the defaults'; {rate}, grid_weight 2; " in lines[0]
     assert lines[1].startswith("trial 1: J ")
     assert "2 trials done" in lines[2]
     reports = sorted(folder.glob("trials/*/*/report.json"))

@@ -20,7 +20,7 @@ LOSS_NETWORK: LossNetwork = "vgg19"
 """Unless told otherwise."""
 SYNTHETIC = "synthetic"
 """In place of a folder of photos: photos made up as a training goes."""
-DEFAULT_STEPS, SCRATCH_STEPS = 400, 3000
+DEFAULT_STEPS, SCRATCH_STEPS = 200, 3000
 """From the base or another run, and from nothing."""
 STYLE_PX = 384
 """Shorter side of the painting, at which its strokes are as large as --stroke-size 1 means."""
@@ -105,7 +105,7 @@ class TrainConfig(Settings):
     build: Literal["realtime", "standard"] = "realtime"
     """`realtime` runs live on a CPU; `standard` is the reference network, slow and thorough."""
     steps: int | None = None
-    """Optimizer steps at most; by default 400, from scratch 3000. Fewer where J stops falling earlier."""
+    """Optimizer steps at most; by default 200, from scratch 3000. Fewer where J stops falling earlier."""
     epochs: float | None = None
     """Instead of --steps: passes over the photos."""
     batch: int = 4
@@ -135,12 +135,12 @@ class TrainConfig(Settings):
     average_pooling: bool = False
     """Average instead of max pooling in VGG (Gatys et al. 2016)."""
 
-    learning_rate: float = 0.024
+    learning_rate: float = 0.03
     """How far a step moves the filters, relative to what keeps a signal as strong as it is: reached after the warm-up,
     in the end lowered to zero along a cosine."""
-    warmup: float = 0.1
+    warmup: float = 0.02
     """Share of the steps over which the rate rises."""
-    decay: float = 0.4
+    decay: float = 0.45
     """Share of the steps over which it falls to zero, at the end."""
     early_stop: bool = True
     """Let the rate fall earlier, and end earlier, once J of photos that are not trained on no longer falls."""

@@ -56,9 +56,10 @@ class Objective:
         """Scalars by name, `total` and its parts, for (B, 3, S, S) uint8 RGB in the step numbered `step`."""
         photo = photo.to(memory_format=torch.channels_last).float() / 255
         if self.motion_weight:
-            pair = self.disturbance(photo, seed=self.seed, step=step)
-            picture, again = (_paint(network, frame) for frame in (pair.first, pair.second))
-            motion = self.motion(pair.expected(picture), again, pair.known)
+            moved, others = photo.tensor_split([len(photo) - len(photo) // 2])  # half hold the strokes as well as all
+            pair = self.disturbance(moved, seed=self.seed, step=step)
+            picture, again = _paint(network, torch.cat([pair.first, others])), _paint(network, pair.second)
+            motion = self.motion(pair.expected(picture[: len(moved)]), again, pair.known)
         else:
             picture, motion = _paint(network, photo), photo.new_zeros(())
         photo, picture = moving_window(step, self.seed, photo, picture)

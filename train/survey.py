@@ -135,7 +135,8 @@ def take_stock(photos: Sequence[Photo], *, crop_px: int = TrainConfig.size) -> S
 def verdict(survey: Survey) -> list[str]:
     """Whether that is enough to train on, and what to do: a sentence each."""
     count = survey.different
-    views = DEFAULT_STEPS * TrainConfig.batch / max(count, 1)
+    crops = DEFAULT_STEPS * TrainConfig.batch
+    shown = f"{crops} of them" if crops < count else f"each {crops / max(count, 1):.1f} times"
     what = f"{count:,} different photos serve for training at --size {survey.crop_px}"
     if count == 0:
         says = ["nothing to train on: add photos, or download some (allaprima photos --coco DIR)"]
@@ -143,7 +144,7 @@ def verdict(survey: Survey) -> list[str]:
         says = [f"too few: {what}, some hundreds should; add others, or download some (allaprima photos --coco DIR)"]
     else:
         enough = "enough to begin with" if count < MANY else "enough"
-        says = [f"{enough}: {what}; {DEFAULT_STEPS} steps of {TrainConfig.batch} show each {views:.0f} times"]
+        says = [f"{enough}: {what}; {DEFAULT_STEPS} steps of {TrainConfig.batch} show {shown}"]
     if survey.broken:
         says.append("broken files do no harm, a training passes over them")
     if len(survey.small) > MANY_SHARE * len(survey.readable):

@@ -1,7 +1,7 @@
 """A search over settings: a study in a folder, whose trials any number of processes run, stop, resume and share.
 
 Optuna (Akiba et al. 2019, arXiv:1907.10902) proposes the settings by TPE (Bergstra et al. 2011) and gives up trials
-that are worse than the median of the earlier ones. Trial 0 is the default settings.
+that late in a training are worse than the median of the earlier ones. Trial 0 is the default settings.
 
     with Study(folder, space=space, defaults=defaults, settings=settings, seed=0) as study:
         for outcome in study.search(objective, seconds=3600):
@@ -36,8 +36,8 @@ from .space import Choice, Range, Space, Value, readable
 DATABASE, TRIALS, LOCK = "study.db", "trials", ".lock"
 RANDOM_TRIALS = 6
 """Finished trials before TPE and the pruner have an opinion."""
-PATIENCE = 3
-"""Looks at a trial before it can be given up: a long warm-up is no fault."""
+PATIENCE = 7
+"""Looks at a trial before it can be given up: before the rate falls, a high one looks worse than it will end."""
 MOST_FAILURES = 3
 """Failures in a row after which something else must be wrong."""
 MOST_KILLED = 2
