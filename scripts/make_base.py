@@ -95,7 +95,7 @@ class Modulation(nn.Module):
     """
 
     chosen: Tensor | None = None
-    """(B,) int64: the painting that each picture of the batch is for; None: the mean of all."""
+    """Int64: the paintings that the pictures of a batch, no more than these, are for; None: the mean of all."""
 
     def __init__(self, network: ImageTransformer, count: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Modulation(nn.Module):
         network.modulation = self
 
     def _modulate(self, x: Tensor, table: Tensor) -> Tensor:
-        rows = table.mean(0, keepdim=True) if self.chosen is None else table[self.chosen]
+        rows = table.mean(0, keepdim=True) if self.chosen is None else table[self.chosen[: len(x)]]
         scale, shift = rows[..., None, None].unbind(1)
         return x * scale + shift
 

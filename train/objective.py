@@ -56,8 +56,9 @@ class Objective:
         """Scalars by name, `total` and its parts, for (B, 3, S, S) uint8 RGB in the step numbered `step`."""
         photo = photo.to(memory_format=torch.channels_last).float() / 255
         if self.motion_weight:
-            moved, others = photo.tensor_split([len(photo) - len(photo) // 2])  # half hold the strokes as well as all
-            pair = self.disturbance(moved, seed=self.seed, step=step)
+            # Half hold the strokes as well as all; every other one, however a batch is split over processes.
+            moved, others = photo[::2], photo[1::2]
+            pair, photo = self.disturbance(moved, seed=self.seed, step=step), torch.cat([moved, others])
             picture, again = _paint(network, torch.cat([pair.first, others])), _paint(network, pair.second)
             motion = self.motion(pair.expected(picture[: len(moved)]), again, pair.known)
         else:
