@@ -24,7 +24,6 @@ from allaprima.models.transformer import ImageTransformer, build
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import console
 from allaprima.train.artefacts import Stylize
-from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import BASE, TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.photos import middle_crop
@@ -91,13 +90,9 @@ def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path,
     training = DEFAULT if variant.norms_rate < 1 else name
     config = config_of(arguments, painting, f"{painting.stem}-{training}", motion_weight=variant.weight)
     assert config.out is not None
-    start = frozen_base(config) if variant.frozen_norms else None
+    start, empty = (frozen_base(config) if variant.frozen_norms else None for _ in range(2))
     report = report_of(config, start, disturbance=Disturbance(variant.amplitudes))
-    if variant.frozen_norms:
-        network = frozen_base(config)
-        load_checkpoint(config.out).fill(network)
-    else:
-        network = network_of(config.out)
+    network = network_of(config.out, empty)
     return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate))
 
 

@@ -44,10 +44,7 @@ LINE_EVERY = 100
 def main() -> None:
     """Train, and write the base."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paintings", type=Path, help="folder")
-    parser.add_argument("--photos", required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_material(parser)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")
     arguments = parser.parse_args()
@@ -57,9 +54,22 @@ def main() -> None:
         console.print(f"{BASE_FILE.name}: {BASE_FILE.stat().st_size / 1e6:.2f} MB")
 
 
+def add_material(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what a network which is to know many paintings is made from, and where."""
+    parser.add_argument("paintings", type=Path, help="folder")
+    parser.add_argument("--photos", required=True)
+    parser.add_argument("--vgg-weights", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def paintings_to_learn(folder: Path) -> list[Path]:
+    """All but those that measure."""
+    return [file for file in find_pictures(folder) if file.stem not in KEPT_OUT]
+
+
 def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     """The base's weights after all steps."""
-    files = [file for file in find_pictures(arguments.paintings) if file.stem not in KEPT_OUT]
+    files = paintings_to_learn(arguments.paintings)
     config = TrainConfig(
         painting=files[0],
         photos=arguments.photos,

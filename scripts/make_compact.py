@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from compact_examples import Material, Session, collect, grams_of, judge, pulls, sessions
-from make_base import KEPT_OUT
+from make_base import add_material, paintings_to_learn
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -36,7 +36,6 @@ from allaprima.errors import InputError
 from allaprima.files import replacing
 from allaprima.models.compact import CompactFeatures, Widths, multiply_adds
 from allaprima.models.vgg import CHANNELS, VGGFeatures, load_vgg
-from allaprima.pictures import find_pictures
 from allaprima.terminal import console, show_table
 from allaprima.train.checkpoint import pack_optimizer, unpack_optimizer
 from allaprima.train.device import keep_freed_memory, precision
@@ -74,10 +73,7 @@ EXAMPLES, STUDENTS, STATE, FIGURES = "examples", "students", "state.safetensors"
 def main() -> None:
     """Collect, train, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paintings", type=Path, help="folder")
-    parser.add_argument("--photos", required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_material(parser)
     parser.add_argument("--examples", type=int, default=2400, help="at least so many; half a megabyte each")
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=["usual"])
     parser.add_argument("--label", default="", help="of this recipe, where several are to be compared")
@@ -105,8 +101,8 @@ def main() -> None:
 
 def collected(arguments: argparse.Namespace) -> list[Session]:
     """The sessions, each of which has left its examples by now."""
-    paintings = [file for file in find_pictures(arguments.paintings) if file.stem not in KEPT_OUT]
-    planned, folder = sessions(paintings, arguments.examples), arguments.out / EXAMPLES
+    paintings, folder = paintings_to_learn(arguments.paintings), arguments.out / EXAMPLES
+    planned = sessions(paintings, arguments.examples)
     folder.mkdir(parents=True, exist_ok=True)
     for session in planned:
         if not (folder / session.file_name).exists():

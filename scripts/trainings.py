@@ -83,9 +83,9 @@ def report_of(
     return report
 
 
-def network_of(run: Path) -> ImageTransformer:
-    """What a training has made, of its configuration's build."""
+def network_of(run: Path, network: ImageTransformer | None = None) -> ImageTransformer:
+    """What a training has made: in `network`, or in one of its configuration's build."""
     checkpoint = load_checkpoint(run)
-    network = build(checkpoint.config.build)
+    network = network or build(checkpoint.config.build)
     checkpoint.fill(network)
     return network.eval()
