@@ -2,6 +2,7 @@
 
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN           # goes on where it was stopped
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN --ship    # and writes train/base.safetensors
+    python scripts/make_base.py ... --batch 16 --steps 30000 --workers 8   # on a GPU, which hardly notices
 
 One network learns all paintings at once. What a painting has for itself is a scale and a shift of every channel
 (Dumoulin, Shlens and Kudlur 2017, "A Learned Representation for Artistic Style", arXiv:1610.07629, there of the norms
@@ -46,6 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_material(parser)
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=TrainConfig.batch, help="photos a step, each for another painting")
+    parser.add_argument("--workers", type=int, default=TrainConfig.workers, help="processes that read photos")
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")
     arguments = parser.parse_args()
     base = train_base(arguments)
@@ -78,6 +81,8 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
         out=arguments.out,
         resume=arguments.out if (arguments.out / CHECKPOINTS).is_dir() else None,
         steps=arguments.steps,
+        batch=arguments.batch,
+        workers=arguments.workers,
         size=LARGE_PX,  # k is that of a training
         learning_rate=0.036,
         warmup=0.03,
@@ -166,7 +171,7 @@ class ManyPaintings(Objective):
         losses = [self.losses_of[i] for i in chosen]
         for layer, style in self.perceptual.styles.items():
             style.target = torch.cat([loss.styles[layer].get_buffer("target") for loss in losses])
-        self.perceptual.style_weight = torch.tensor([loss.style_weight for loss in losses])
+        self.perceptual.style_weight = torch.tensor([loss.style_weight for loss in losses], device=photo.device)
         self.modulation.chosen = torch.tensor(chosen)
         parts = super().losses(network, photo, step)
         self.modulation.chosen = None

@@ -224,7 +224,7 @@ def trained(shared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactor
     """A run of six steps for which no photos were given, judged by one; and what it said."""
     run = tmp_path_factory.mktemp("runs") / "run"
     words = ["--steps", 6, "--checkpoint-every", 3, "--size", 64, "--stroke-size", 0.25, "--proof", 0, "--no-int8"]
-    places = ["--vgg-weights", weights, "--out", run]
+    places = ["--vgg-weights", weights, "--out", run, "--no-flip"]
     with pytest.MonkeyPatch.context() as patch, pytest.MonkeyPatch.context() as output:
         patch.setattr("allaprima.train.trainer.HELD_OUT", 1)
         said: list[str] = []
@@ -241,6 +241,7 @@ def test_a_training_needs_no_photos_and_says_what_it_was_trained_on(trained: tup
     assert "on 1 unseen synthetic photos" in said
     report = json.loads((run / "report.json").read_text())
     assert report["configuration"]["photos"] == SYNTHETIC
+    assert report["notes"] == ["--no-flip: ignored, synthetic photos are never mirrored"]
     assert report["photos"] == {"used": 24, "skipped": {}, "are": {"photos": SYNTHETIC, "val_photos": SYNTHETIC}}
     card = read_card(run / "starry_night.onnx")
     assert card is not None

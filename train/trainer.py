@@ -90,6 +90,8 @@ class Trainer:
                 self.result.notes.append(f"{', '.join(ignored)}: ignored, a resumed run keeps its settings")
             config = config.resumed(checkpoint.config)
         self.config = config = replace(config, photos=config.photos or SYNTHETIC)
+        if config.made_up and not config.flip and not checkpoint:
+            self.result.notes.append("--no-flip: ignored, synthetic photos are never mirrored")
         assert config.painting is not None
         self.painting = read_picture(config.painting, what="painting")
         if self.painting.std(axis=(0, 1)).max() < FLAT:
