@@ -17,6 +17,7 @@ from torch import Tensor
 from allaprima.errors import InputError
 from allaprima.models.transformer import ResidualBlock, build
 from allaprima.pictures import Frame
+from allaprima.train.card import make_card
 from allaprima.train.checkpoint import FOLDER, Checkpoint, load_checkpoint, pack_optimizer, unpack_optimizer
 from allaprima.train.config import DEFAULT_STEPS, SCRATCH_STEPS, TrainConfig
 from allaprima.train.device import keep_freed_memory
@@ -359,6 +360,13 @@ def checkpoint(step: int, network: torch.nn.Module, optimizer: torch.optim.Optim
         optimizer=pack_optimizer(optimizer),
         random=torch.get_rng_state(),
     )
+
+
+def test_a_card_says_how_many_steps_there_were() -> None:
+    """Not how many were asked for: by default none are, and a training may end early."""
+    for asked in ({}, {"steps": 400}, {"epochs": 2.0}):
+        card = make_card(config(**asked), build("realtime"), {}, None, steps=150)
+        assert (card.training["steps"], card.training["epochs"]) == (150, None)
 
 
 def trained() -> tuple[torch.nn.Linear, torch.optim.Adam]:

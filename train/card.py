@@ -7,10 +7,11 @@ from .evaluate import Figures
 
 
 def make_card(
-    config: TrainConfig, network: ImageTransformer, loss_network: dict[str, str], figures: Figures | None
+    config: TrainConfig, network: ImageTransformer, loss_network: dict[str, str], figures: Figures | None, *, steps: int
 ) -> StyleCard:
-    """The card of `network`, trained with `config`; folders of this machine stay out of it."""
+    """The card of `network`, trained with `config` for so many steps; folders of this machine stay out of it."""
     training = config.to_json() | {"out": None, "resume": None} | config.kinds_of_photos
+    training |= {"steps": steps, "epochs": None}
     training |= {name: getattr(config, name).name for name in ("painting", "vgg_weights") if getattr(config, name)}
     return StyleCard(
         name=config.style_name,

@@ -60,7 +60,7 @@ def run(config: Config) -> None:
     network = build(checkpoint.config.build)
     checkpoint.fill(network)
     figures = read_figures(config.run, step=checkpoint.step)
-    card = make_card(checkpoint.config, network, checkpoint.loss_network, figures)
+    card = make_card(checkpoint.config, network, checkpoint.loss_network, figures, steps=checkpoint.step)
     if config.int8:
         trained = replace(checkpoint.config, vgg_weights=config.vgg_weights or checkpoint.config.vgg_weights)
         photos = config.photos or trained.photos

@@ -68,7 +68,7 @@ def style_card(trainer: "Trainer") -> StyleCard:
     from ..train.card import make_card
 
     figures = trainer.result.figures
-    return make_card(trainer.config, trainer.bare_network, trainer.loss_network, figures)
+    return make_card(trainer.config, trainer.bare_network, trainer.loss_network, figures, steps=trainer.step)
 
 
 def _ignore_event_writer(problem: threading.ExceptHookArgs) -> None:
