@@ -1,6 +1,6 @@
 """One picture that shows what styles make of the same frames, for the README and for the eye.
 
-python scripts/compare.py docs/styles.jpg starry_night great_wave          # of a frame of the demo clip
+python scripts/compare.py look.jpg starry_night great_wave            # of a frame of the demo clip
 python scripts/compare.py /tmp/look.jpg starry_night other.onnx --frame me.jpg --frame clip.mp4:40
 """
 

@@ -41,7 +41,6 @@ class Piece:
 GALLERY = {
     "starry_night": Piece(title="The Starry Night", artist="Vincent van Gogh", year="1889"),
     "great_wave": Piece(title="The Great Wave off Kanagawa", artist="Katsushika Hokusai", year="c. 1831"),
-    "udnie": Piece(title="Udnie", artist="Francis Picabia", year="1913"),
     "composition_vii": Piece(title="Composition VII", artist="Wassily Kandinsky", year="1913"),
     "edtaonisl": Piece(title="Edtaonisl", artist="Francis Picabia", year="1913"),
     "delaunay_portrait": Piece(title="Portrait", artist="Robert Delaunay", year="1906"),
@@ -54,7 +53,6 @@ GALLERY = {
     "the_scream": Piece(title="The Scream", artist="Edvard Munch", year="1893"),
     "water_lilies": Piece(title="Water Lilies", artist="Claude Monet", year="1919"),
     "stained_glass_synth": Piece(title="Stained glass", artist="made by a program", year="", licence="CC0"),
-    "mosaic_synth": Piece(title="Mosaic", artist="made by a program", year="", licence="CC0"),
 }
 
 

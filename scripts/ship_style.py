@@ -56,6 +56,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
     ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"
     steady = "{flicker:.2f}, {motion:.2f}".format_map(figures) if "motion" in figures else "not measured"
+    painting = ", ".join(part for part in (f"*{card.title}*", card.artist, card.year) if part)
     flags = " ".join(
         f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate")
     )
@@ -63,7 +64,7 @@ def model_card(card: StyleCard, photos: str) -> str:
 
 | | |
 |---|---|
-| painting | *{card.title}*, {card.artist}, {card.year}; {card.licence} |
+| painting | {painting}; {card.licence} |
 | network | `{card.network["build"]}`, {card.network["parameters"]:,} parameters, {card.network["precision"]} |
 | trained on | {photos}; {training["steps"]:,} steps of {training["batch"]} crops at {training["size"]} px |
 | loss | content + {training["style_weight"]:g} x style, seed {training["seed"]} |

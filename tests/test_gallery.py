@@ -9,6 +9,8 @@ from conftest import RunCli
 
 from allaprima import gallery
 from allaprima.cli import main
+from allaprima.commands.styles import _tile
+from allaprima.contract import StyleCard
 from allaprima.errors import InputError
 from allaprima.gallery import find_style, shipped_styles
 from allaprima.infer.stylefile import read_card
@@ -73,6 +75,12 @@ def test_contact_sheet(styles: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert abs(int(left.mean()) - 200) <= 2
     assert abs(int(right.mean()) - 90) <= 2
     assert caption.min() < 60  # letters
+
+
+@pytest.mark.parametrize(("accented", "plain"), [("Café Ångström", "Cafe Angstrom"), ("鳥", "?")])
+def test_captions_have_letters_that_the_font_has(accented: str, plain: str) -> None:
+    tiles = [_tile(np.zeros((240, 320, 3), np.uint8), "style", StyleCard(title=title)) for title in (accented, plain)]
+    assert np.array_equal(*map(np.asarray, tiles))
 
 
 def test_no_styles(styles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

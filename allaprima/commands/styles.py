@@ -8,6 +8,7 @@ allaprima styles --contact-sheet styles.png
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from unicodedata import combining, normalize
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -22,7 +23,7 @@ from ..infer.stylefile import read_card
 from ..pictures import Frame, read_picture, write_picture
 from ..terminal import console, printable, show_table
 
-TILE_PX, CAPTION_PX, GAP_PX, COLUMNS = (320, 240), 60, 16, 3
+TILE_PX, CAPTION_PX, GAP_PX, COLUMNS = (320, 240), 60, 16, 4
 
 
 @dataclass(kw_only=True)
@@ -93,11 +94,17 @@ def _tile(thumbnail: Frame, name: str, card: StyleCard) -> Image.Image:
     tile = Image.new("RGB", (TILE_PX[0], TILE_PX[1] + CAPTION_PX), "white")
     tile.paste(ImageOps.fit(Image.fromarray(thumbnail), TILE_PX), (0, 0))
     draw = ImageDraw.Draw(tile)
-    draw.text((0, TILE_PX[1] + 4), name, fill="black", font=ImageFont.load_default(17))
+    draw.text((0, TILE_PX[1] + 4), _ascii(name), fill="black", font=ImageFont.load_default(17))
     painter = ", ".join(part for part in (card.artist, card.year) if part)
     for line, text in enumerate((card.title, painter)):
-        draw.text((0, TILE_PX[1] + 25 + 17 * line), text, fill="dimgray", font=ImageFont.load_default(13))
+        draw.text((0, TILE_PX[1] + 25 + 17 * line), _ascii(text), fill="dimgray", font=ImageFont.load_default(13))
     return tile
+
+
+def _ascii(text: str) -> str:
+    """What Pillow's own font can draw: letters lose their accents, others become question marks."""
+    letters = (letter for letter in normalize("NFKD", text) if not combining(letter))
+    return "".join(letters).encode("ascii", "replace").decode()
 
 
 def _show(path: Path) -> None:
