@@ -72,7 +72,7 @@ def run(config: Config) -> None:
     timings = [Timing(entrant, width, height) for entrant in _entrants(config) for width, height in sizes]
     stop = Event()
     with on_interrupt(stop.set):
-        _measure(timings, config.seconds, stop)
+        measure_shown(timings, config.seconds, stop)
     rows = [row(timing, config.threads) for timing in timings if timing.times_ms or timing.error]
     if config.json:
         print(json.dumps({"machine": machine(), "rows": rows}, indent=2))
@@ -82,7 +82,8 @@ def run(config: Config) -> None:
         raise KeyboardInterrupt
 
 
-def _measure(timings: "list[Timing]", seconds: float, stop: Event) -> None:
+def measure_shown(timings: "list[Timing]", seconds: float, stop: Event) -> None:
+    """Fill `timings`, each for about `seconds`, under a progress bar, until `stop` is set."""
     from ..infer.timing import measure
 
     with progress_bar() as bar:

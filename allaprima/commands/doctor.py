@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..gallery import shipped_styles
 from ..style_flags import StyleFlags
 from ..terminal import console, on_interrupt
-from .bench import row
+from .bench import measure_shown, row
 
 if TYPE_CHECKING:
     from ..infer.timing import Timing
@@ -77,7 +77,7 @@ def run(config: Config) -> int:
 
 def _time(timings: "list[Timing]", seconds: float, stop: Event) -> Iterator[Finding]:
     """Measure the styles that ship, where `--provider auto` computes them; fills `timings`."""
-    from ..infer.timing import Entrant, Timing, holds, measure
+    from ..infer.timing import Entrant, Timing, holds
 
     for name, path in shipped_styles().items():
         with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def _time(timings: "list[Timing]", seconds: float, stop: Event) -> Iterator[Find
         )
         timings.append(Timing(entrant, WIDTH, HEIGHT))
     with on_interrupt(stop.set):
-        measure(timings, seconds=seconds, stopped=stop.is_set)
+        measure_shown(timings, seconds, stop)
     for timing in timings:
         name = timing.entrant.style
         if timing.error:
