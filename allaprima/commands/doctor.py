@@ -104,7 +104,7 @@ def _time(timings: "list[Timing]", seconds: float, stop: Event) -> Iterator[Find
 def _line(finding: Finding) -> Text:
     remedy = f" -> {finding.remedy}" if finding.remedy else ""
     mark = (f"{finding.mark:9}", _COLOURS[finding.mark])
-    return Text.assemble(mark, f"{finding.about:16}", finding.text + remedy)
+    return Text.assemble(mark, f"{finding.about:15} ", finding.text + remedy)
 
 
 def _conclusion(findings: list[Finding]) -> list[str]:
