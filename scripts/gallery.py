@@ -38,6 +38,7 @@ class Piece:
     flags: tuple[str, ...] = ()
 
 
+# Udnie was trained too: on faces it is little more than a grey photo.
 GALLERY = {
     "starry_night": Piece(title="The Starry Night", artist="Vincent van Gogh", year="1889"),
     "great_wave": Piece(title="The Great Wave off Kanagawa", artist="Katsushika Hokusai", year="c. 1831"),

@@ -2,7 +2,7 @@
 
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN           # goes on where it was stopped
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN --ship    # and writes train/base.safetensors
-    python scripts/make_base.py ... --batch 16 --steps 30000 --workers 8   # on a GPU, which hardly notices
+    python scripts/make_base.py ... --batch 16 --steps 30000 --workers 8   # more of it, where a GPU is
 
 One network learns all paintings at once. What a painting has for itself is a scale and a shift of every channel
 (Dumoulin, Shlens and Kudlur 2017, "A Learned Representation for Artistic Style", arXiv:1610.07629, there of the norms
