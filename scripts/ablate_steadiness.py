@@ -55,6 +55,7 @@ VARIANTS = {
     "still": Variant("noise on still scenes, nothing else", amplitudes=Amplitudes(still=1, lit=0, entered=0)),
     "no-noise": Variant("all but noise", amplitudes=Amplitudes(noisy=0)),
     "no-light": Variant("all but light", amplitudes=Amplitudes(lit=0)),
+    "near": Variant("nothing moves far", amplitudes=Amplitudes(still=0.3, whole=0.3, far=0)),
     "no-entry": Variant("all but things that enter", amplitudes=Amplitudes(entered=0)),
     "half": Variant("half the weight", weight=TrainConfig.motion_weight / 2),
     "twice": Variant("twice the weight", weight=TrainConfig.motion_weight * 2),

@@ -28,10 +28,15 @@ READ_NOISE = 0.2
 class Amplitudes:
     """How strong the disturbances are at most, and how often they come; a share or a strength of 0 leaves one out."""
 
-    still: float = 0.3
+    still: float = 0.15
     """Share of the pairs in which nothing moves."""
-    whole: float = 0.3
+    whole: float = 0.15
     """Share that moves by whole pixels alone: nothing is interpolated, and cells fall elsewhere."""
+    far: float = 0.5
+    """Share that moves far, by whole pixels: what was at the edge is in the middle, and has to look the same there.
+    Without them networks tell by their zero padding where they are, and paint a strip of another colour at one edge."""
+    far_reach: float = 0.375
+    """Of the frame's side, the farthest along each axis."""
     shift_px: float = 8.0
     affine: float = 0.05
     """Turn, zoom and shear: of the 2x2 matrix's entries."""
@@ -106,6 +111,8 @@ class Disturbance:
         curve = _cubic(dice)
         local = (curve @ nodes @ curve.T).permute(0, 2, 3, 1)
         moved = here @ matrix[:, None] / depth + local + pace * pixel * shift
+        far = (a.far_reach * dice.side * dice.uniform(1, 1, 2)).round()
+        moved = torch.where(kind < a.still + a.whole + a.far, here + pixel * far, moved)
         moved = torch.where(kind < a.still + a.whole, here + pixel * shift.round(), moved)
         return torch.where(kind < a.still, here.expand_as(moved), moved)
 
