@@ -1,14 +1,15 @@
-"""What J does not see, for any style files: grids and steadiness (allaprima.train.artefacts).
+"""What J does not see, for any style files: grids, tinted edges and steadiness (allaprima.train.artefacts).
 
     python scripts/yardstick.py starry_night other.onnx --yardstick-photos DIR --motion PAN.mp4 --still CLIP.mp4
 
 A motion is a folder of the Middlebury flow benchmark (frame10.png, frame11.png, flow10.flo) or a clip with its affine
 motions beside it, in CLIP.json. A still clip shows a scene in which nothing moves but the camera's noise.
 
-Columns: grid at each period; motion: error along true motion over the photo's; alive: change where the photo moves,
-over the photo's; flicker: change of a still clip, over the photo's; and on clips made up from the first photos
-(allaprima.train.scenes): noise, flicker with stronger noise; lamp and enters, change of the painting where the photo
-does not change, over the photo's change all in all, when a lamp swells and when something enters at the edge.
+Columns: grid at each period; tint: how far the colour along an edge is from that of the middle, in grey levels; motion:
+error along true motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a
+still clip, over the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with
+stronger noise; lamp and enters, change of the painting where the photo does not change, over the photo's change all in
+all, when a lamp swells and when something enters at the edge.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from allaprima.train.artefacts import (
     grid,
     liveliness,
     motion_error,
+    tint,
 )
 from allaprima.train.photos import resize_shorter
 from allaprima.train.scenes import entering, lamp, noisy
@@ -52,11 +54,12 @@ class Yardstick:
     still: Sequence[Frame]
 
     def measure(self, stylize: Stylize) -> dict[str, float]:
-        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `motion` and so on; those there is material for."""
+        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for."""
         figures: dict[str, float] = {}
         if self.photos:
             grids = [grid(stylize(photo)) for photo in self.photos]
             figures |= {f"grid/{p}": float(np.median([g[p] for g in grids])) for p in GRID_PERIODS}
+            figures["tint"] = tint(stylize, self.photos)
             figures |= measure_scenes(stylize, self.photos[:SCENES])
         if self.motions:
             figures["motion"] = motion_error(stylize, self.motions)

@@ -9,6 +9,7 @@ import pytest
 
 from allaprima.pictures import Frame
 from allaprima.train.artefacts import (
+    EDGE_PX,
     GRID_PERIODS,
     NEAR_PX,
     STILL_PX,
@@ -21,6 +22,7 @@ from allaprima.train.artefacts import (
     liveliness,
     luma,
     motion_error,
+    tint,
 )
 from allaprima.train.scenes import LEVELS, PANS_PX, entering, lamp, noisy, pans
 
@@ -49,6 +51,24 @@ def test_a_grid_is_found_at_its_own_period(period: int) -> None:
     figures = grid(picture)
     assert figures[period] > 20
     assert all(figures[p] < 5 for p in GRID_PERIODS if p > period)  # shorter ones are its overtones
+
+
+def test_what_a_photo_has_at_one_side_is_shared_by_both() -> None:
+    photo = np.full((120, 160, 3), 125, np.uint8)
+    photo[:, -EDGE_PX:] = (165, 125, 125)
+    assert tint(lambda frame: frame, [photo]) == pytest.approx(20)
+    assert tint(lambda frame: frame, [photo, np.full_like(photo, 125)]) == pytest.approx(10)
+    assert tint(lambda frame: frame, [texture(120, 160, seed) for seed in range(4)]) < 1
+
+
+@pytest.mark.parametrize("edge", [np.s_[:EDGE_PX], np.s_[-EDGE_PX:], np.s_[:, :EDGE_PX], np.s_[:, -EDGE_PX:]])
+def test_a_tinted_edge_is_found_at_any_side_in_any_channel(edge: tuple[slice, ...] | slice) -> None:
+    def tinted(frame: Frame) -> Frame:
+        painting = frame.copy()
+        painting[edge][..., 2] -= 40
+        return painting
+
+    assert tint(tinted, [texture(120, 160), texture(96, 200, 1)]) == pytest.approx(40, abs=1)
 
 
 def test_a_filter_that_does_not_see_where_it_is_moves_with_the_scene() -> None:

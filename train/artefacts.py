@@ -1,6 +1,6 @@
-"""What J does not see and the eye does: grids in a painting, and paintings that do not move with what they show.
+"""What J does not see and the eye does: grids, tinted edges, and paintings that do not move with what they show.
 
-Every figure is a ratio, so that it needs no scale: a grid's to the painting's own texture, the others to what the photo
+All figures but the tint (grey levels) are ratios: a grid's to the painting's own texture, the others to what the photo
 itself shows. A photo's grid is 1.1 to 1.3; its error along motion, its flicker and its liveliness are 1 by definition,
 its spill is 0. Clips to measure on can be made up: `scenes`.
 """
@@ -18,6 +18,7 @@ from ..pictures import Frame
 
 GRID_PERIODS = (2, 4, 8)
 """Periods in px at which sub-pixel ends draw grids."""
+EDGE_PX = 16  # how deep an edge is
 OCCLUDED = 25.0  # grey levels: where the photo itself differs by more, its motion is hidden or unknown
 STILL = 2.0  # grey levels: where a photo changes by less, on average over `STILL_PX`, only its noise does
 STILL_PX = 9
@@ -72,6 +73,31 @@ def _frequencies(period: int) -> Iterator[tuple[int, int]]:
         for i in range(period):
             if math.gcd(j, i, period) == 1:
                 yield j, i
+
+
+def tint(stylize: Stylize, photos: Iterable[Frame]) -> float:
+    """How far the mean colour along an edge is from that of the middle, in grey levels: the worst edge and channel.
+
+    The mean is over the photos in all four mirror images: sky and ground of a photo are then at both edges, half each.
+    What is left is what a network does to an edge because it is one (zero padding tells it which), and what photos show
+    there more than in the middle; with the identity for `stylize`, the figure tells how much that is. An edge is
+    `EDGE_PX` deep, the middle half as wide and high as the picture.
+    """
+    gaps = [_gaps(stylize(mirror)) for photo in photos for mirror in _mirrors(photo)]
+    return float(abs(np.mean(gaps, axis=0)).max())
+
+
+def _mirrors(photo: Frame) -> Iterator[Frame]:
+    for rows in (photo, photo[::-1]):
+        yield from (np.ascontiguousarray(rows), np.ascontiguousarray(rows[:, ::-1]))
+
+
+def _gaps(picture: Frame) -> Array:
+    """(4, 3): mean colour at the top, bottom, left and right, less that of the middle."""
+    height, width = picture.shape[:2]
+    middle = picture[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    edges = picture[:EDGE_PX], picture[-EDGE_PX:], picture[:, :EDGE_PX], picture[:, -EDGE_PX:]
+    return np.stack([edge.mean((0, 1)) for edge in edges]) - middle.mean((0, 1))
 
 
 def motion_error(stylize: Stylize, motions: Iterable[Motion]) -> float:
