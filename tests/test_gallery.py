@@ -96,13 +96,14 @@ def test_no_styles(styles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "sheet.png").exists()
 
 
-def test_what_really_ships_has_a_card(run_cli: RunCli) -> None:
+def test_what_really_ships_is_one_network_and_has_a_card(run_cli: RunCli) -> None:
     result = run_cli("styles")
     assert (result.returncode, result.stderr) == (0, "")
     for name, path in shipped_styles().items():
         card = read_card(path)
         assert card is not None
         assert card.name == name
+        assert card.network == {"build": "realtime", "parameters": 574172, "precision": "int8"}  # as fast as the others
         assert name in result.stdout
         assert path.with_suffix(".md").is_file()
         assert path.with_suffix(".jpg").is_file()

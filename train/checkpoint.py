@@ -109,9 +109,7 @@ def _unpack(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    loss_network = dict(json.loads(metadata["loss_network"]))
-    # Older checkpoints called the flag `vgg`; which network it was stands there either way.
-    config = TrainConfig.from_json({"loss_network": loss_network["architecture"]} | json.loads(metadata["config"]))
+    config = TrainConfig.from_json(json.loads(metadata["config"]))
     if config.style_weight is None:  # a training settles it before its first step
         raise KeyError("style_weight")
     return Checkpoint(
@@ -119,7 +117,7 @@ def _unpack(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
         step=int(json.loads(metadata["step"])),
         schedule=Schedule(**json.loads(metadata["schedule"])),
         rate_scale=float(json.loads(metadata["rate_scale"])),
-        loss_network=loss_network,
+        loss_network=dict(json.loads(metadata["loss_network"])),
         photos=str(json.loads(metadata["photos"])),
         network=part("network."),
         optimizer=part("optimizer."),
