@@ -5,11 +5,11 @@
 A motion is a folder of the Middlebury flow benchmark (frame10.png, frame11.png, flow10.flo) or a clip with its affine
 motions beside it, in CLIP.json. A still clip shows a scene in which nothing moves but the camera's noise.
 
-Columns: grid at each period; tint: how far the colour along an edge is from that of the middle, in grey levels; motion:
-error along true motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a
-still clip, over the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with
-stronger noise; lamp and enters, change of the painting where the photo does not change, over the photo's change all in
-all, when a lamp swells and when something enters at the edge.
+Columns: grid at each period; tint: how much an edge is coloured for being one, in grey levels; motion: error along true
+motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a still clip, over
+the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with stronger noise;
+lamp and enters, change of the painting where the photo does not change, over the photo's change all in all, when a lamp
+swells and when something enters at the edge.
 """
 
 import argparse

@@ -76,28 +76,28 @@ def _frequencies(period: int) -> Iterator[tuple[int, int]]:
 
 
 def tint(stylize: Stylize, photos: Iterable[Frame]) -> float:
-    """How far the mean colour along an edge is from that of the middle, in grey levels: the worst edge and channel.
+    """How much an edge is coloured for being one, in grey levels: the worst edge and channel, mean over the photos.
 
-    The mean is over the photos in all four mirror images: sky and ground of a photo are then at both edges, half each.
-    What is left is what a network does to an edge because it is one (zero padding tells it which), and what photos show
-    there more than in the middle; with the identity for `stylize`, the figure tells how much that is. An edge is
-    `EDGE_PX` deep, the middle half as wide and high as the picture.
+    The middle of each photo, half as wide and high, is painted by itself as well; along its edges, `EDGE_PX` deep, the
+    mean colour is compared with that of the same places in the painting of the whole photo, where they are no edges.
+    Zero padding tells a network which edge it is at.
     """
-    gaps = [_gaps(stylize(mirror)) for photo in photos for mirror in _mirrors(photo)]
+    gaps = []
+    for photo in photos:
+        middle = _middle(photo)
+        gaps.append(_edge_colours(stylize(np.ascontiguousarray(photo[middle]))) - _edge_colours(stylize(photo)[middle]))
     return float(abs(np.mean(gaps, axis=0)).max())
 
 
-def _mirrors(photo: Frame) -> Iterator[Frame]:
-    for rows in (photo, photo[::-1]):
-        yield from (np.ascontiguousarray(rows), np.ascontiguousarray(rows[:, ::-1]))
-
-
-def _gaps(picture: Frame) -> Array:
-    """(4, 3): mean colour at the top, bottom, left and right, less that of the middle."""
+def _middle(picture: Frame) -> tuple[slice, slice]:
     height, width = picture.shape[:2]
-    middle = picture[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    return slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)
+
+
+def _edge_colours(picture: Frame) -> Array:
+    """(4, 3): mean colours at the top, bottom, left and right."""
     edges = picture[:EDGE_PX], picture[-EDGE_PX:], picture[:, :EDGE_PX], picture[:, -EDGE_PX:]
-    return np.stack([edge.mean((0, 1)) for edge in edges]) - middle.mean((0, 1))
+    return np.stack([edge.mean((0, 1)) for edge in edges])
 
 
 def motion_error(stylize: Stylize, motions: Iterable[Motion]) -> float:
