@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# ONNX Runtime 1.31 and 1.32 on Linux reports to its maker unless this stands before its first import.
+# ONNX Runtime 1.31 and 1.32 on Linux report to their maker unless this stands before its first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

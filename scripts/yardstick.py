@@ -57,9 +57,10 @@ class Yardstick:
         """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for."""
         figures: dict[str, float] = {}
         if self.photos:
-            grids = [grid(stylize(photo)) for photo in self.photos]
+            paintings = [stylize(photo) for photo in self.photos]
+            grids = [grid(painting) for painting in paintings]
             figures |= {f"grid/{p}": float(np.median([g[p] for g in grids])) for p in GRID_PERIODS}
-            figures["tint"] = tint(stylize, self.photos)
+            figures["tint"] = tint(stylize, self.photos, paintings)
             figures |= measure_scenes(stylize, self.photos[:SCENES])
         if self.motions:
             figures["motion"] = motion_error(stylize, self.motions)

@@ -57,7 +57,8 @@ def test_what_does_not_see_where_it_is_tints_no_edge() -> None:
     photo = texture(120, 160)
     photo[:, -EDGE_PX:] = (200, 0, 0)
     photo[:40] //= 2
-    assert tint(lambda frame: 255 - frame, [photo, texture(96, 97)]) == 0
+    photos = [photo, texture(96, 97)]
+    assert tint(lambda frame: 255 - frame, photos, [255 - photo for photo in photos]) == 0
 
 
 @pytest.mark.parametrize("edge", [np.s_[:EDGE_PX], np.s_[-EDGE_PX:], np.s_[:, :EDGE_PX], np.s_[:, -EDGE_PX:]])
@@ -67,7 +68,8 @@ def test_a_tinted_edge_is_found_at_any_side_in_any_channel(edge: tuple[slice, ..
         painting[edge][..., 2] -= 40
         return painting
 
-    assert tint(tinted, [texture(120, 160), texture(96, 200, 1)]) == pytest.approx(40)
+    photos = [texture(120, 160), texture(96, 200, 1)]
+    assert tint(tinted, photos, map(tinted, photos)) == pytest.approx(40)
 
 
 def test_a_filter_that_does_not_see_where_it_is_moves_with_the_scene() -> None:

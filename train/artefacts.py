@@ -75,17 +75,23 @@ def _frequencies(period: int) -> Iterator[tuple[int, int]]:
                 yield j, i
 
 
-def tint(stylize: Stylize, photos: Iterable[Frame]) -> float:
+def tint(stylize: Stylize, photos: Iterable[Frame], paintings: Iterable[Frame]) -> float:
     """How much an edge is coloured for being one, in grey levels: the worst edge and channel, mean over the photos.
 
     The middle of each photo, half as wide and high, is painted by itself as well; along its edges, `EDGE_PX` deep, the
     mean colour is compared with that of the same places in the painting of the whole photo, where they are no edges.
     Zero padding tells a network which edge it is at.
+
+    Args:
+        stylize: what paints.
+        photos: (H, W, 3) uint8 RGB, of twice `EDGE_PX` and more.
+        paintings: what `stylize` makes of each, whole.
     """
     gaps = []
-    for photo in photos:
+    for photo, painting in zip(photos, paintings, strict=True):
         middle = _middle(photo)
-        gaps.append(_edge_colours(stylize(np.ascontiguousarray(photo[middle]))) - _edge_colours(stylize(photo)[middle]))
+        alone = stylize(np.ascontiguousarray(photo[middle]))
+        gaps.append(_edge_colours(alone) - _edge_colours(painting[middle]))
     return float(abs(np.mean(gaps, axis=0)).max())
 
 
