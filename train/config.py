@@ -123,7 +123,7 @@ class TrainConfig(Settings):
     """Weight of the total variation; higher is smoother."""
     grid_weight: float = 2.0
     """Weight of the term against grid artefacts."""
-    motion_weight: float = 2.0
+    motion_weight: float = 0.5
     """Weight of the term that keeps the strokes on what they paint when that moves, and still when the camera rustles
     or the light changes."""
     loss_network: LossNetwork = LOSS_NETWORK
