@@ -250,8 +250,8 @@ def test_command_smooths_and_keeps_every_time(tmp_path: Path, shared: Path, run_
     )
     style = frame_style(tmp_path / "negative.onnx")
     painted = []
-    for flags in (["--smooth", "0"], [], ["--smooth", "0.8"]):
-        output = tmp_path / f"{len(painted)}.mp4"
+    for name, flags in {"plain": ["--smooth", "0"], "default": [], "calm": ["--smooth", "0.8"]}.items():
+        output = tmp_path / f"{name}.mp4"
         done = run_cli("video", source, "--style", style, "-o", output, "--crf", 4, *flags)
         assert (done.returncode, done.stderr) == (0, "")
         painted.append(read_clip(output))
