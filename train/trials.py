@@ -50,15 +50,17 @@ def measure_goal(configs: Mapping[str, TrainConfig]) -> Goal:
         trainer = Trainer(config)
         if not trainer.val_photos:
             raise InputError("no photo can be decoded to judge by: give other --val-photos")
-        if not trainer.yardstick:
+        if (yardstick := trainer.yardstick) is None:
             raise InputError("a search is judged by VGG-19, which is not here: give --vgg-weights")
+        _, vgg_sha256 = yardstick
         k[name] = trainer.objective.k
         paintings[name] = _digest(trainer.painting.tobytes())
     facts = {
         "PAINTING": paintings,
         "--photos": trainer.photos.fingerprint,
         "--val-photos": _digest(b"".join(photo.tobytes() for photo in trainer.val_photos)),
-        "--vgg-weights": trainer.loss_network["sha256"][:12],
+        "--loss-network": trainer.loss_network["sha256"][:12],
+        "--vgg-weights": vgg_sha256[:12],
     }
     return Goal(k, facts)
 
