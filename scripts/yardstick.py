@@ -9,7 +9,8 @@ Columns: grid at each period; tint: how much an edge is coloured for being one, 
 motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a still clip, over
 the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with stronger noise;
 lamp and enters, change of the painting where the photo does not change, over the photo's change all in all, when a lamp
-swells and when something enters at the edge.
+swells and when something enters at the edge. All of these are of the bare network; `--smooth 0.5` shows what `video`
+and `cam` make of it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from rich.table import Table
 import allaprima
 from allaprima.errors import InputError
 from allaprima.infer.clip import open_clip
+from allaprima.infer.smoothing import Smoothed
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import show_table
 from allaprima.train.artefacts import (
@@ -53,20 +55,24 @@ class Yardstick:
     motions: Sequence[Motion]
     still: Sequence[Frame]
 
-    def measure(self, stylize: Stylize) -> dict[str, float]:
-        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for."""
+    def measure(self, stylize: Stylize, smooth: float = 0) -> dict[str, float]:
+        """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for.
+
+        Moving pictures are smoothed as much as `smooth`, 0..1.
+        """
+        film = Smoothed(stylize, smooth) if smooth else stylize
         figures: dict[str, float] = {}
         if self.photos:
             paintings = [stylize(photo) for photo in self.photos]
             grids = [grid(painting) for painting in paintings]
             figures |= {f"grid/{p}": float(np.median([g[p] for g in grids])) for p in GRID_PERIODS}
             figures["tint"] = tint(stylize, self.photos, paintings)
-            figures |= measure_scenes(stylize, self.photos[:SCENES])
+            figures |= measure_scenes(film, self.photos[:SCENES])
         if self.motions:
-            figures["motion"] = motion_error(stylize, self.motions)
-            figures["alive"] = liveliness(stylize, self.motions)
+            figures["motion"] = motion_error(film, self.motions)
+            figures["alive"] = liveliness(film, self.motions)
         if self.still:
-            figures["flicker"] = flicker(stylize, self.still)
+            figures["flicker"] = flicker(film, self.still)
         return figures
 
 
@@ -147,10 +153,13 @@ def main() -> None:
     """Measure each style in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("styles", nargs="+", help="shipped styles or .onnx files")
+    parser.add_argument("--smooth", type=float, default=0.0, metavar="0..1", help="as `allaprima video --smooth` does")
     add_arguments(parser)
     arguments = parser.parse_args()
+    if not 0 <= arguments.smooth <= 1:
+        parser.error(f"--smooth: got {arguments.smooth:g}, expected 0 to 1")
     yardstick = read_yardstick(arguments)
-    rows = {style: yardstick.measure(allaprima.load(style)) for style in arguments.styles}
+    rows = {style: yardstick.measure(allaprima.load(style), arguments.smooth) for style in arguments.styles}
     rows["the photos themselves"] = yardstick.measure(lambda frame: frame)
     table = Table("style", *next(iter(rows.values())))
     for name, figures in rows.items():
