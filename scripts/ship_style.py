@@ -57,9 +57,8 @@ def model_card(card: StyleCard, photos: str) -> str:
     ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"
     steady = "{flicker:.2f}, {motion:.2f}".format_map(figures) if "motion" in figures else "not measured"
     painting = ", ".join(part for part in (f"*{card.title}*", card.artist, card.year) if part)
-    flags = " ".join(
-        f"--{name.replace('_', '-')} {training[name]:g}" for name in ("steps", "size", "style_weight", "learning_rate")
-    )
+    told = ("steps", "size", "style_weight", "motion_weight", "learning_rate")
+    flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in told)
     return f"""# {card.name}
 
 | | |
