@@ -155,6 +155,8 @@ class Trainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.folder.close()
+        if not isinstance(error, Exception):  # of a process that fails alone the others still want something
+            self.accelerator.end_training()  # else its threads may abort the process as it exits
 
     @property
     def is_main(self) -> bool:
