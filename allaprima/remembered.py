@@ -12,7 +12,6 @@ from typing import Any
 
 from .errors import InputError
 from .files import config_folder, replacing
-from .style_flags import SMOOTHING
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Remembered:
     style: str = ""
     """Name of a style that ships; "" for the first of them."""
     strength: float = 1.0
-    smoothing: float = SMOOTHING
+    smoothing: float = 0.0
     keep_colours: bool = False
     mirror: bool = False
     overlay: bool = True

@@ -8,10 +8,6 @@ from .gallery import find_style
 if TYPE_CHECKING:
     from .infer.stylizer import Stylizer
 
-SMOOTHING = 0.5
-"""How much of the painting before stays in moving pictures, unless told otherwise: more than half of a still scene's
-flicker goes, and nothing that moves leaves a ghost."""
-
 
 @dataclass(kw_only=True)
 class StyleFlags:

@@ -10,7 +10,7 @@ motion over the photo's; alive: change where the photo moves, over the photo's; 
 the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with stronger noise;
 lamp and enters, change of the painting where the photo does not change, over the photo's change all in all, when a lamp
 swells and when something enters at the edge. All of these are of the bare network; `--smooth 0.5` shows what `video`
-and `cam` make of it.
+makes of it.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..style_flags import SMOOTHING, StyleFlags
+from ..style_flags import StyleFlags
 from ..terminal import console, on_interrupt, progress_bar
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Config(StyleFlags):
     """The file to write: .mp4, .m4v, .mov or .mkv. Matroska keeps times to the millisecond only."""
     crf: int = 20
     """Quality of H.264: 0 is lossless and huge, 20 is good, 51 is the worst and smallest."""
-    smooth: float = SMOOTHING
+    smooth: float = 0.5
     """How much of the painting before stays, moved along with the clip, 0 (nothing) to 1; never over a scene cut."""
 
     def __post_init__(self) -> None:
