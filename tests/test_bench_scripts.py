@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from conftest import ROOT
+from tables import rows_of
 from tiny import frame_style
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process")
@@ -91,7 +92,7 @@ def test_changes_of_style(style: Path, tmp_path: Path) -> None:
     other = frame_style(tmp_path / "same.onnx", "Identity", name="same")
     done = bench("switch", style, other, "--size", "64x48", "--changes", 2, "--every", 0.4)
     assert (done.returncode, done.stderr) == (0, "")
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    rows = rows_of(done.stdout)
     assert [row[0] for row in rows] == ["no key pressed", "loaded", "not loaded"]
     assert rows[0][3] == "0"
     assert {rows[1][3], rows[2][3]} <= {"1", "2"}  # on a busy machine one may come too late

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tables import rows_of
 
 from allaprima.pictures import read_picture
 
@@ -66,23 +67,21 @@ def test_the_yardstick_measures_style_files(shared: Path, tmp_path: Path) -> Non
         shared / "clips" / "knownflow_pan.mp4",
     ]
     words = [style, *material, *motions, "--still", shared / "clips" / "static_noise_sim.mp4"]
-    negative, photos = rows_of(script("yardstick.py", *words))
+    done = script("yardstick.py", *words)
+    assert done.returncode == 0, done.stderr
+    negative, photos = rows_of(done.stdout)
     assert (negative[0], photos[0]) == ("negative.onnx", "the photos themselves")
     assert negative[4] == photos[4] == "0.00"  # tint
     # The negative flickers, spills, moves as the photos do: noise, lamp, enters, motion, alive, flicker.
     assert negative[-6:] == photos[-6:] == ["1.00", "0.00", "0.00", "1.00", "1.00", "1.00"]
-    smoothed, _ = rows_of(script("yardstick.py", *words, "--smooth", "0.5"))
+    done = script("yardstick.py", *words, "--smooth", "0.5")
+    assert done.returncode == 0, done.stderr
+    smoothed, _ = rows_of(done.stdout)
     assert smoothed[:5] == negative[:5]  # photos are single
     noise, _, _, _, alive, flicker = map(float, smoothed[-6:])
     assert max(noise, flicker) < 0.75
     assert 0.7 < alive <= 1
     assert "expected 0 to 1" in script("yardstick.py", *words, "--smooth", "2").stderr
-
-
-def rows_of(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
-    """The cells of a table that a script has printed."""
-    assert done.returncode == 0, done.stderr
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
 
 
 @pytest.fixture

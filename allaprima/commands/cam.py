@@ -66,7 +66,7 @@ class Config(StyleFlags):
     strength: float | None = None
     """Share of the painting, 0..1; the rest is the photo."""
     smooth: float | None = None
-    """How much of the painting before stays, moved along with the picture, 0 (nothing) to 1; a few ms a frame."""
+    """How much of the painting before stays, moved along with the picture, 0 (nothing) to 1."""
     keep_colours: bool | None = None  # type: ignore[assignment]
     """Keep the colours of the photo: only light and dark come from the painting."""
     mirror: bool | None = None
