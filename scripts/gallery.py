@@ -35,29 +35,24 @@ class Piece:
     artist: str = ""
     year: str = ""
     licence: str = "public domain"
-    flags: tuple[str, ...] = ()
 
 
-STEADIER = ("--motion-weight", "2")
-"""Where the default leaves an edge in another colour than the rest (scripts/yardstick.py: tint over 30 grey levels)."""
 # Udnie was trained too: on faces it is little more than a grey photo.
 GALLERY = {
     "starry_night": Piece(title="The Starry Night", artist="Vincent van Gogh", year="1889"),
     "great_wave": Piece(title="The Great Wave off Kanagawa", artist="Katsushika Hokusai", year="c. 1831"),
-    "composition_vii": Piece(title="Composition VII", artist="Wassily Kandinsky", year="1913", flags=STEADIER),
-    "edtaonisl": Piece(title="Edtaonisl", artist="Francis Picabia", year="1913", flags=STEADIER),
+    "composition_vii": Piece(title="Composition VII", artist="Wassily Kandinsky", year="1913"),
+    "edtaonisl": Piece(title="Edtaonisl", artist="Francis Picabia", year="1913"),
     "delaunay_portrait": Piece(title="Portrait", artist="Robert Delaunay", year="1906"),
     "mondrian_cubist": Piece(title="Cubist composition", artist="Piet Mondrian", year="c. 1913"),
     "skeleton_spectre": Piece(
         title="Takiyasha the Witch and the Skeleton Spectre", artist="Utagawa Kuniyoshi", year="c. 1844"
     ),
-    "macke_flower_box": Piece(title="Flower box", artist="August Macke", year="", flags=STEADIER),
+    "macke_flower_box": Piece(title="Flower box", artist="August Macke", year=""),
     "cafe_terrace": Piece(title="Café Terrace at Night", artist="Vincent van Gogh", year="1888"),
     "the_scream": Piece(title="The Scream", artist="Edvard Munch", year="1893"),
     "water_lilies": Piece(title="Water Lilies", artist="Claude Monet", year="1919"),
-    "stained_glass_synth": Piece(
-        title="Stained glass", artist="made by a program", year="", licence="CC0", flags=STEADIER
-    ),
+    "stained_glass_synth": Piece(title="Stained glass", artist="made by a program", year="", licence="CC0"),
 }
 
 
@@ -108,7 +103,6 @@ def train(options: argparse.Namespace) -> int:
                 str(paintings[name]),
                 *("--photos", options.photos, "--val-photos", options.val_photos, "--out", str(run)),
                 *(word for key in ("title", "artist", "year", "licence") for word in (f"--{key}", getattr(piece, key))),
-                *piece.flags,
                 *options.rest,
             ]
         )

@@ -1,6 +1,7 @@
 """Pairs of frames made from photos, and the loss between their paintings: cases whose answer is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def blurred_negative(picture: Tensor) -> Tensor:
 
 
 def motion_loss(pair: Pair, paint: Callable[[Tensor], Tensor] = blurred_negative) -> float:
-    return float(MotionLoss()(pair.expected(paint(pair.first)), paint(pair.second), pair.known))
+    return float(MotionLoss()(pair.expected(paint(pair.first)), paint(pair.second), pair.known).mean())
 
 
 def ramp() -> Tensor:
@@ -67,7 +68,7 @@ def test_a_painter_that_does_not_see_where_it_is_pays_nothing_for_whole_pixels(s
 
 
 def test_far_moves_are_whole_pixels_to_three_eighths_of_the_frame() -> None:
-    pair = pair_of(FAR, photos(24))
+    pair = pair_of(replace(FAR, far_depth_px=SIDE), photos(24))
     px = (pair.grid - pixel_grid(pair.first)) * SIDE / 2
     torch.testing.assert_close(px, px.round(), atol=1e-4, rtol=0)
     assert 16 < px.abs().max() < 24.001
@@ -85,6 +86,30 @@ def test_one_that_tints_an_edge_pays_where_the_scene_moves_far() -> None:
 
     far, near = (motion_loss(pair_of(amplitudes, photos(24)), tint) for amplitudes in (FAR, WHOLE))
     assert far > 2 * near
+
+
+@pytest.mark.parametrize("deep", [12, 20])
+def test_where_the_scene_moves_far_only_what_is_or_was_near_an_edge_is_compared(deep: int) -> None:
+    pair = pair_of(replace(FAR, far_depth_px=deep), photos(24))
+    here = (pixel_grid(pair.first).expand_as(pair.grid) + 1) * SIDE / 2  # px from the upper left
+    there = (pair.grid + 1) * SIDE / 2
+    to_edge = [torch.minimum(place, SIDE - place).amin(-1) for place in (here, there)]
+    expected = (torch.minimum(*to_edge) >= BORDER_PX) & (torch.minimum(*to_edge) < deep)
+    disagree = (pair.known[:, 0] > 0) != expected
+    assert disagree.float().mean() < 0.01  # rounding
+    assert expected.any(dim=(1, 2)).all()
+
+
+def test_where_the_scene_moves_far_nothing_else_happens_and_it_counts_more() -> None:
+    pair = pair_of(Amplitudes(entered=0), photos(24))
+    px = ((pair.grid - pixel_grid(pair.first)) * SIDE / 2).flatten(1).abs().amax(1)
+    far = pair.weight > 1
+    assert 4 < far.sum() < 20
+    assert (px[far] == px[far].round()).all()
+    assert torch.equal(pair.first[far], photos(24)[far])  # no noise
+    assert pair.brighter[far].abs().max() == 0
+    assert set(pair.weight.tolist()) == {1, Amplitudes().far_weight}
+    assert (pair.weight[px > 12] > 1).all()
 
 
 def test_one_that_paints_in_fixed_places_pays() -> None:
@@ -178,7 +203,7 @@ def test_noise_is_as_strong_as_said_and_of_its_own_in_each_frame() -> None:
 
 def test_same_seed_and_step_same_pair() -> None:
     a, b, c, d = (Disturbance()(photos(), seed=seed, step=step) for seed, step in ((3, 5), (3, 5), (3, 6), (4, 5)))
-    for name in ("first", "second", "grid", "brighter", "known"):
+    for name in ("first", "second", "grid", "brighter", "known", "weight"):
         assert torch.equal(getattr(a, name), getattr(b, name))
     assert not torch.equal(a.first, c.first)
     assert not torch.equal(a.first, d.first)
@@ -191,7 +216,7 @@ def test_same_seed_and_step_same_pair() -> None:
 def test_a_split_batch_gets_the_same_pairs() -> None:
     whole = Disturbance()(photos(), seed=0, step=2)
     halves = [Disturbance()(half, seed=0, step=2) for half in photos().chunk(2)]
-    for name in ("first", "second", "grid", "brighter", "known"):
+    for name in ("first", "second", "grid", "brighter", "known", "weight"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(half, name) for half in halves]))
 
 
@@ -200,8 +225,9 @@ def test_every_disturbance_is_drawn_as_often_as_said() -> None:
     pair = Disturbance()(greys, seed=0, step=0)
     moved = (pair.grid - pixel_grid(greys)).flatten(1).abs().amax(1) > 0
     assert moved.float().mean().item() == pytest.approx(0.85, abs=0.1)
-    assert (pair.first.std(dim=(1, 2, 3)) > 1e-3).float().mean().item() == pytest.approx(0.8, abs=0.1)
-    assert (pair.brighter.abs().amax((1, 2, 3)) > 0).float().mean().item() == pytest.approx(0.3, abs=0.1)
+    assert (pair.first.std(dim=(1, 2, 3)) > 1e-3).float().mean().item() == pytest.approx(0.8 / 2, abs=0.1)
+    assert (pair.brighter.abs().amax((1, 2, 3)) > 0).float().mean().item() == pytest.approx(0.3 / 2, abs=0.1)
+    assert (pair.weight > 1).float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
 def test_sampling_lets_the_gradient_back() -> None:

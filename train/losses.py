@@ -125,11 +125,11 @@ class MotionLoss(nn.Module):
     least_detail = 0.03  # likewise; a painting has 0.11 to 0.14
 
     def forward(self, expected: Tensor, picture: Tensor, known: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) twice, compared where `known`, (B, 1, H, W), is 1 and not where it is 0 -> scalar."""
+        """RGB (B, 3, H, W) twice, compared where `known`, (B, 1, H, W), is 1 and not where it is 0 -> (B,)."""
         share = known / known.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
         whole = self._relative(expected.float(), picture.float(), share, self.least_contrast)
         first, second = (self._detail(p.float().mean(1, keepdim=True), known) for p in (expected, picture))
-        return (whole + self._relative(first, second, share, self.least_detail)).mean() / 2
+        return (whole + self._relative(first, second, share, self.least_detail)) / 2
 
     def _relative(self, first: Tensor, second: Tensor, share: Tensor, least: float) -> Tensor:
         """Mean squared difference over the mean variance of both: (B, C, H, W), weighted by (B, 1, H, W) -> (B,)."""

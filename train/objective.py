@@ -60,7 +60,7 @@ class Objective:
             moved, others = photo[::2], photo[1::2]
             pair, photo = self.disturbance(moved, seed=self.seed, step=step), torch.cat([moved, others])
             picture, again = _paint(network, torch.cat([pair.first, others])), _paint(network, pair.second)
-            motion = self.motion(pair.expected(picture[: len(moved)]), again, pair.known)
+            motion = (pair.weight * self.motion(pair.expected(picture[: len(moved)]), again, pair.known)).mean()
         else:
             picture, motion = _paint(network, photo), photo.new_zeros(())
         photo, picture = moving_window(step, self.seed, photo, picture)

@@ -1,7 +1,7 @@
 """What happens between two frames of a film, made up from a photo: what a training compares its paintings over.
 
     pair = Disturbance()(photo, seed=0, step=7)
-    loss = MotionLoss()(pair.expected(network(pair.first)), network(pair.second), pair.known)
+    loss = pair.weight * MotionLoss()(pair.expected(network(pair.first)), network(pair.second), pair.known)
 
 The camera moves, its sensor rustles, the light changes, something enters at the edge; as all of it is made up, the true
 motion is known to a fraction of a pixel, and no film is needed. Light is followed in luminance, as in
@@ -33,8 +33,13 @@ class Amplitudes:
     whole: float = 0.15
     """Share that moves by whole pixels alone: nothing is interpolated, and cells fall elsewhere."""
     far: float = 0.5
-    """Share that moves far, by whole pixels: what was at the edge is in the middle, and has to look the same there.
-    Without them networks tell by their zero padding where they are, and paint a strip of another colour at one edge."""
+    """Share that moves far, by whole pixels, and nothing but that and what enters: what was at the edge is in the
+    middle, and has to look the same there. Without them networks tell by their zero padding where they are, and paint
+    a strip of another colour at one edge."""
+    far_depth_px: float = 32
+    """From the edge, how far such a pair looks: held to the rest as well, strokes are fewer (a higher J)."""
+    far_weight: float = 2.0
+    """How much such a pair counts, over another."""
     far_reach: float = 0.375
     """Of the frame's side, the farthest along each axis."""
     shift_px: float = 8.0
@@ -46,13 +51,13 @@ class Amplitudes:
     """Of the smooth local warp."""
 
     noisy: float = 0.8
-    """Share of the pairs with noise, in both frames, of its own in each."""
+    """Share of the other pairs with noise, in both frames, of its own in each."""
     least_noise: float = 1 / 255
     most_noise: float = 8 / 255
     """Standard deviations at middle grey, drawn evenly on a logarithmic scale."""
 
     lit: float = 0.3
-    """Share of the pairs between which the light changes, in half of them in one part of the scene only."""
+    """Share of the other pairs between which the light changes, in half of them in one part of the scene only."""
     gain: float = 0.25
     gamma: float = 0.2
     white_balance: float = 0.06
@@ -74,7 +79,9 @@ class Pair:
     brighter: Tensor
     """(B, 1, S, S): change of luma by the light."""
     known: Tensor
-    """(B, 1, S, S), 1 or 0: where both frames show the same thing, and not at their edge."""
+    """(B, 1, S, S), 1 or 0: what to compare; both frames show the same thing there, and not at their edge."""
+    weight: Tensor
+    """(B,): how much each pair counts."""
 
     def expected(self, picture: Tensor) -> Tensor:
         """The first frame's painting (B, 3, S, S) -> what the second one's should be, where `known`."""
@@ -92,16 +99,21 @@ class Disturbance:
         """(B, 3, S, S) float in 0..1 -> as many pairs."""
         dice = _Dice(photo, seed, step)
         here = pixel_grid(photo)
-        grid = self._move(dice, here)
+        grid, far = self._move(dice, here)
         second, covered = self._enter(dice, here, photo, sample(photo, grid).clamp(0, 1))
-        lit = self._light(dice, here, second)
-        first, second_seen = self._expose(dice, photo, lit)
-        known = _off_border(here) & _off_border(grid) & ~covered
+        lit = second.where(far, self._light(dice, here, second))
+        first, second_seen = (
+            frame.where(far, seen) for frame, seen in zip((photo, lit), self._expose(dice, photo, lit), strict=True)
+        )
+        known = _inside(here, BORDER_PX) & _inside(grid, BORDER_PX) & ~covered
+        deep = self.amplitudes.far_depth_px
+        known &= ~(far[..., 0] & _inside(here, deep) & _inside(grid, deep))
         brighter = luma(lit) - luma(second)
-        return Pair(first, second_seen, grid, brighter, known[:, None].to(photo.dtype))
+        weight = torch.where(far[:, 0, 0, 0], self.amplitudes.far_weight, 1.0)
+        return Pair(first, second_seen, grid, brighter, known[:, None].to(photo.dtype), weight)
 
-    def _move(self, dice: "_Dice", here: Tensor) -> Tensor:
-        """Where the second frame's pixels are in the first: (B, S, S, 2)."""
+    def _move(self, dice: "_Dice", here: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the second frame's pixels are in the first, (B, S, S, 2); which pairs move far, bool (B, 1, 1, 1)."""
         a, pixel, kind = self.amplitudes, 2 / dice.side, dice.uniform(1, 1, 1, low=0)
         shift = a.shift_px * dice.uniform(1, 1, 2)
         pace = dice.uniform(1, 1, 1, low=0)  # small motions are frequent
@@ -111,10 +123,12 @@ class Disturbance:
         curve = _cubic(dice)
         local = (curve @ nodes @ curve.T).permute(0, 2, 3, 1)
         moved = here @ matrix[:, None] / depth + local + pace * pixel * shift
-        far = (a.far_reach * dice.side * dice.uniform(1, 1, 2)).round()
-        moved = torch.where(kind < a.still + a.whole + a.far, here + pixel * far, moved)
-        moved = torch.where(kind < a.still + a.whole, here + pixel * shift.round(), moved)
-        return torch.where(kind < a.still, here.expand_as(moved), moved)
+        away = (a.far_reach * dice.side * dice.uniform(1, 1, 2)).round()
+        still, near = kind < a.still, kind < a.still + a.whole
+        far = (kind < a.still + a.whole + a.far) & ~near
+        moved = torch.where(far, here + pixel * away, moved)
+        moved = torch.where(near, here + pixel * shift.round(), moved)
+        return torch.where(still, here.expand_as(moved), moved), far
 
     def _enter(self, dice: "_Dice", here: Tensor, photo: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Put something at an edge, the photo upside down and half in another colour: the frame, and (B, S, S) where
@@ -226,6 +240,6 @@ def luma(picture: Tensor) -> Tensor:
     return 0.299 * picture[:, :1] + 0.587 * picture[:, 1:2] + 0.114 * picture[:, 2:]
 
 
-def _off_border(grid: Tensor) -> Tensor:
-    """Bool (B, S, S): at least `BORDER_PX` inside the frame."""
-    return (grid.abs() <= 1 - 2 * BORDER_PX / grid.shape[1]).all(-1)
+def _inside(grid: Tensor, px: float) -> Tensor:
+    """Bool (B, S, S): at least so far from the frame's edge."""
+    return (grid.abs() <= 1 - 2 * px / grid.shape[1]).all(-1)
