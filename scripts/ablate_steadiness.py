@@ -1,10 +1,11 @@
-"""What each part of the training for steadiness brings: short trainings from the base, measured side by side.
+"""What each part of the training for steadiness brings: short trainings, measured side by side.
 
     python scripts/ablate_steadiness.py PAINTING ... --photos DIR --val-photos DIR --out RUNS --page PAGE.md \
         --yardstick-photos DIR --motion PAN.mp4 --still CLIP.mp4      # goes on where it was stopped
 
 Each figure is the mean over the paintings; those of steadiness stand beside what they are without the training for it.
-J has k of strength 1 and is taken on photos that no network saw. Short trainings tell variants apart.
+J has k of strength 1 and is taken on photos that no network saw. Short trainings tell variants apart. The base was
+trained for steadiness itself, and some of it stays: what the whole of it brings, trainings `--from scratch` show.
 """
 
 import argparse
@@ -18,20 +19,21 @@ from norms import SteadyNorms
 from trainings import add_places, config_of, network_of, report_of
 from yardstick import Yardstick, add_arguments, read_yardstick
 
+from allaprima.commands.video import Config as VideoConfig
 from allaprima.files import replacing
 from allaprima.infer.smoothing import SceneCuts
 from allaprima.models.transformer import ImageTransformer, build
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import console
 from allaprima.train.artefacts import Stylize
-from allaprima.train.config import BASE, TrainConfig
+from allaprima.train.config import BASE, SCRATCH, TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.photos import middle_crop
 from allaprima.train.start import start_from
 from allaprima.train.steadiness import Amplitudes, Disturbance
 
 WITHOUT, DEFAULT = "without", "default"
-FIGURES = ("noise", "flicker", "motion", "lamp", "enters", "alive")
+FIGURES = ("noise", "flicker", "motion", "lamp", "enters", "alive", "tint")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Variant:
     """Statistics are those of typical photos, in training as well."""
     norms_rate: float = 1
     """By which statistics move to those of the next frame of a film, once trained."""
+    smooth: float = 0
+    """How much the film is smoothed, once trained."""
+
+    @property
+    def is_trained_apart(self) -> bool:
+        """Else the default's training serves."""
+        return self.norms_rate == 1 and not self.smooth
 
 
 WHOLE = Amplitudes(still=0, whole=1, noisy=0, lit=0, entered=0)
@@ -56,11 +65,14 @@ VARIANTS = {
     "no-noise": Variant("all but noise", amplitudes=Amplitudes(noisy=0)),
     "no-light": Variant("all but light", amplitudes=Amplitudes(lit=0)),
     "near": Variant("nothing moves far", amplitudes=Amplitudes(still=0.3, whole=0.3, far=0)),
+    "everywhere": Variant("where much moves, all is compared", amplitudes=Amplitudes(far_depth_px=float("inf"))),
+    "alike": Variant("what moves far counts no more than the rest", amplitudes=Amplitudes(far_weight=1)),
     "no-entry": Variant("all but things that enter", amplitudes=Amplitudes(entered=0)),
     "half": Variant("half the weight", weight=TrainConfig.motion_weight / 2),
     "twice": Variant("twice the weight", weight=TrainConfig.motion_weight * 2),
     "frozen": Variant("norms with the statistics of typical photos", frozen_norms=True),
     "slow": Variant("the default, its norms' statistics moved by a tenth with each frame", norms_rate=0.1),
+    "smoothed": Variant("the default, smoothed as `video` does", smooth=VideoConfig.smooth),
 }
 TYPICAL_PHOTOS = 16
 
@@ -74,6 +86,7 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--from", dest="from_", choices=(BASE, SCRATCH), default=BASE)
     add_arguments(parser)
     arguments = parser.parse_args()
     yardstick = read_yardstick(arguments)
@@ -88,20 +101,20 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path, name: str) -> dict[str, float]:
     """Figures of one training, which is done if it is not there."""
     variant = VARIANTS[name]
-    training = DEFAULT if variant.norms_rate < 1 else name
-    config = config_of(arguments, painting, f"{painting.stem}-{training}", motion_weight=variant.weight)
+    run = f"{painting.stem}-{name if variant.is_trained_apart else DEFAULT}"
+    config = config_of(arguments, painting, run, motion_weight=variant.weight, from_=arguments.from_)
     assert config.out is not None
-    start, empty = (frozen_base(config) if variant.frozen_norms else None for _ in range(2))
+    start, empty = (frozen_start(config) if variant.frozen_norms else None for _ in range(2))
     report = report_of(config, start, disturbance=Disturbance(variant.amplitudes))
     network = network_of(config.out, empty)
-    return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate))
+    return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate), variant.smooth)
 
 
 @torch.no_grad()
-def frozen_base(config: TrainConfig) -> ImageTransformer:
-    """The base, its norms' statistics set for good by some of the photos."""
+def frozen_start(config: TrainConfig) -> ImageTransformer:
+    """What a training starts from, its norms' statistics set for good by some of the photos."""
     network = build(config.build)
-    start_from(BASE, network, build=config.build)
+    start_from(config.start, network, build=config.build)
     SteadyNorms(network, 0)
     files = find_pictures(Path(str(config.photos)))[:TYPICAL_PHOTOS]
     network(torch.cat([middle_crop(read_picture(file), config.size) for file in files]))
@@ -128,11 +141,11 @@ def head(arguments: argparse.Namespace) -> list[str]:
     return [
         "# What makes paintings steady",
         "",
-        f"Made by `scripts/ablate_steadiness.py`: {paintings}; {arguments.steps} steps from the base at "
-        f"{arguments.size} px.",
+        f"Made by `scripts/ablate_steadiness.py`: {paintings}; {arguments.steps} steps "
+        f"from {arguments.from_} at {arguments.size} px.",
         "J is over that of the first row; the other columns are the figures of `scripts/yardstick.py`, means over the",
         "paintings: change of the painting over that of the photo, except that of `lamp` and `enters`, where the photo",
-        "stands still and the painting should. All but J and `alive` should be small; `alive` should be 1.",
+        "stands still and the painting should, and `tint`. All but J and `alive` should be small; `alive` should be 1.",
         "",
         f"| variant | weight | J | {' | '.join(FIGURES)} |",
         f"|---|---|---|{'---|' * len(FIGURES)}",

@@ -129,10 +129,10 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
     words = ["--photos", photos, "--val-photos", photos, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
     places = ["--out", tmp_path / "runs", "--page", page]
-    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "frozen", "slow")
-    first, *others = ([cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()[-3:])
+    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "frozen", "slow", "smoothed")
+    first, *others = ([cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()[-4:])
     assert first[:3] == ["without: no training for steadiness", "0", "1.000"]
-    for name, row in zip(("frozen", "slow"), others, strict=True):
+    for name, row in zip(("frozen", "slow", "smoothed"), others, strict=True):
         assert row[0].startswith(f"{name}:")
         assert 0 < float(row[3]) < 10  # noise
 
