@@ -99,6 +99,7 @@ def test_motion_loss_does_not_look_where_nothing_is_known() -> None:
     elsewhere, known = x.clone(), torch.ones(2, 1, 40, 44)
     elsewhere[..., 3:17, 5:30] = 1
     known[..., 3:17, 5:30] = 0
+    assert MotionLoss()(x, elsewhere, known).tolist() == pytest.approx([0, 0], abs=1e-9)
     elsewhere[1, :, :, 30:] = 0.2  # of the second pair alone, where both are seen
     first, second = MotionLoss()(x, elsewhere, known).tolist()
     assert first == pytest.approx(0, abs=1e-9)

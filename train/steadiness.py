@@ -101,10 +101,8 @@ class Disturbance:
         here = pixel_grid(photo)
         grid, far = self._move(dice, here)
         second, covered = self._enter(dice, here, photo, sample(photo, grid).clamp(0, 1))
-        lit = second.where(far, self._light(dice, here, second))
-        first, second_seen = (
-            frame.where(far, seen) for frame, seen in zip((photo, lit), self._expose(dice, photo, lit), strict=True)
-        )
+        lit = self._light(dice, here, second, ~far)
+        first, second_seen = self._expose(dice, ~far, photo, lit)
         known = _inside(here, BORDER_PX) & _inside(grid, BORDER_PX) & ~covered
         deep = self.amplitudes.far_depth_px
         known &= ~(far[..., 0] & _inside(here, deep) & _inside(grid, deep))
@@ -143,8 +141,8 @@ class Disturbance:
         thing = photo.rot90(2, (2, 3)).lerp(dice.uniform(3, 1, 1, low=0), 0.5)
         return torch.where(inside[:, None], thing, frame), near
 
-    def _light(self, dice: "_Dice", here: Tensor, frame: Tensor) -> Tensor:
-        """Another light on the whole frame, or on one side of a soft line through it."""
+    def _light(self, dice: "_Dice", here: Tensor, frame: Tensor, may: Tensor) -> Tensor:
+        """Another light on the whole frame, or on one side of a soft line through it, in some of those that `may`."""
         a = self.amplitudes
         gain, gamma = (strength * dice.uniform(1, 1, 1) for strength in (a.gain, a.gamma))
         colour = a.white_balance * dice.uniform(3, 1, 1)
@@ -152,14 +150,14 @@ class Disturbance:
         angle = np.pi * dice.uniform(1, 1, 1)
         across = here @ torch.cat([angle.cos(), angle.sin()], 2)  # (B, S, S, 1)
         side = (4 * (across - 0.5 * dice.uniform(1, 1, 1))).clamp(0, 1).permute(0, 3, 1, 2)
-        share = torch.where(dice.chance(0.5), side, torch.ones_like(side)) * dice.chance(a.lit)
+        share = torch.where(dice.chance(0.5), side, torch.ones_like(side)) * (may & dice.chance(a.lit))
         return (frame + share * (lit - frame)).clamp(0, 1)
 
-    def _expose(self, dice: "_Dice", *frames: Tensor) -> list[Tensor]:
-        """What one sensor makes of two frames: noise of one kind, of its own in each."""
+    def _expose(self, dice: "_Dice", may: Tensor, *frames: Tensor) -> list[Tensor]:
+        """What one sensor makes of two frames: in some of those that `may`, noise of one kind, of its own in each."""
         a = self.amplitudes
         low, high = np.log(a.least_noise), np.log(a.most_noise)
-        deviation = dice.uniform(1, 1, 1, low=low, high=high).exp() * dice.chance(a.noisy)
+        deviation = dice.uniform(1, 1, 1, low=low, high=high).exp() * (may & dice.chance(a.noisy))
         coloured, soft = dice.uniform(1, 1, 1, low=0), dice.chance(0.5)
         drawn = dice.normal(4, dice.side + 1, dice.side + 1)
         softened = 2 * F.avg_pool2d(drawn, 2, 1)  # of variance 1, as before
