@@ -1,7 +1,7 @@
 """The styles of a live session: one paints, the next is loaded beside it, and they change places between two frames."""
 
 from collections.abc import Callable, Sequence
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from time import monotonic
 
 import numpy as np
@@ -15,6 +15,8 @@ KEPT = 3
 """Styles that stay loaded, about 30 MB each: going back to the one before is immediate."""
 FADE_S = 0.4
 """How long one style takes to become the next, where they fade."""
+_WARM_UP_PX = 64
+_PATIENCE_S = 0.2  # of the thread that loads, with a session that paints no frame
 
 
 class Rack:
@@ -40,6 +42,7 @@ class Rack:
     ) -> None:
         self.names, self.chosen = tuple(names), first
         self._open, self._lock, self._at_work = open_, Lock(), False
+        self._between_frames = Condition()
         self._loaded = {first: open_(self.names[first])}
         self._painting = first
         self._shape: tuple[int, ...] = ()
@@ -71,6 +74,13 @@ class Rack:
 
     def paint(self, photo: Frame) -> Frame:
         """Paint with the style of the moment: (H, W, 3) uint8 RGB -> the same."""
+        try:
+            return self._paint(photo)
+        finally:
+            with self._between_frames:
+                self._between_frames.notify_all()
+
+    def _paint(self, photo: Frame) -> Frame:
         self._shape, stylizer = photo.shape, self.stylizer
         painting = stylizer(photo)
         self.turning = stylizer is not self._last
@@ -101,8 +111,21 @@ class Rack:
             self._loaded = dict(list(self._loaded.items())[-KEPT:])
 
     def _opened(self, number: int) -> Stylizer:
-        """A style that has painted once: the first frame is slow, it takes the memory."""
+        """A style that has painted once: the first frame is slow, a GPU's for every size anew.
+
+        On a CPU a corner of it will do, and takes no time from the style that paints.
+        """
+        self._wait_for_pause()
         stylizer = self._open(self.names[number])
         if self._shape:
-            stylizer(np.zeros(self._shape, np.uint8))
+            height, width, _ = self._shape
+            if stylizer.provider == "cpu":
+                height, width = min(height, _WARM_UP_PX), min(width, _WARM_UP_PX)
+            stylizer(np.zeros((height, width, 3), np.uint8))
         return stylizer
+
+    def _wait_for_pause(self) -> None:
+        """Until a frame has just been painted: what is done now takes little of the next one's time."""
+        if self._shape:
+            with self._between_frames:
+                self._between_frames.wait(_PATIENCE_S)

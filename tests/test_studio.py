@@ -128,6 +128,33 @@ def test_a_loaded_style_paints_at_once(folder: Path) -> None:
     assert painted == ["a", "b"]
 
 
+def test_the_next_style_loads_when_a_frame_has_just_been_painted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file opened while a frame is painted makes that frame late."""
+    monkeypatch.setattr("allaprima.infer.rack._PATIENCE_S", 3600)
+    opened: list[str] = []
+
+    def open_(name: str) -> Stylizer:
+        opened.append(name)
+        return Stylizer(folder / f"{name}.onnx", threads=1)
+
+    rack, frame = Rack([*"ab"], open_), picture()
+    rack.paint(frame)
+    rack.choose(1)
+    threading.Event().wait(0.1)
+    assert opened == ["a"]
+    while rack.loading:
+        rack.paint(frame)
+    assert opened == ["a", "b"]
+
+
+def test_a_style_loads_though_no_frame_comes(rack: Rack) -> None:
+    """From a camera that is frozen, say."""
+    rack.paint(picture())
+    rack.choose(1)
+    wait_for(lambda: not rack.loading)
+    assert rack.name == "b"
+
+
 def test_a_first_style_that_cannot_be_opened_is_an_error(folder: Path) -> None:
     with pytest.raises(InputError, match=r"broken.onnx"):
         Rack(["broken"], lambda name: Stylizer(folder / f"{name}.onnx"))
