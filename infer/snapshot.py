@@ -4,9 +4,12 @@ from contextlib import ExitStack
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
+from threading import Lock
 
 from ..files import replacing
 from ..pictures import Frame, encode_picture
+
+_SAVING = Lock()  # a key held down takes many, and each is to have a name of its own
 
 
 def save_snapshot(folder: Path, photo: Frame, painting: Frame, when: datetime) -> tuple[Path, Path]:
@@ -18,8 +21,8 @@ def save_snapshot(folder: Path, photo: Frame, painting: Frame, when: datetime) -
     Raises:
         InputError: the folder is missing or cannot be written, or the disk is full.
     """
-    paths = new_paths(folder, when, "-photo.png", "-painting.png")
-    with ExitStack() as stack:
+    with _SAVING, ExitStack() as stack:
+        paths = new_paths(folder, when, "-photo.png", "-painting.png")
         for path, picture in zip(paths, (photo, painting), strict=True):
             stack.enter_context(replacing(path)).write_bytes(encode_picture(picture, path.suffix))
     return paths[0], paths[1]

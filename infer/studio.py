@@ -27,7 +27,7 @@ class Studio:
     """
 
     snapshot: Snapshot | None = None
-    """Is given the next frame and its painting, copies of them, and forgotten."""
+    """Is given the next frame (where frozen, that one) and its painting, copies of them, and forgotten."""
 
     def __init__(
         self,
@@ -41,23 +41,27 @@ class Studio:
         self._keep_colours, self._smoother = KeepColours(), Smoother()
         self._kept_colours = look.keep_colours
         self._mask: Mask | None = None
-        self._still: Frame | None = None
+        self._frozen: tuple[Frame, Frame, Frame] | None = None  # photo, painting, what is shown of them
 
     def __call__(self, photo: Frame) -> Frame:
         """(H, W, 3) uint8 RGB -> the same."""
         look = replace(self.look)  # it may change on the way
-        if look.frozen and self._still is not None:
-            return self._still
+        if look.frozen and self._frozen is not None:
+            self._take_snapshot(*self._frozen[:2])
+            return self._frozen[2]
         if look.mirror:
             photo = np.asarray(cv2.flip(photo, 1), dtype=np.uint8)
         painting = self._painted(photo, look)
+        self._take_snapshot(photo, painting)
+        whole = painting.copy() if look.frozen else painting  # `split` draws into it
+        shown = painting if look.split is None else split(painting, photo, look.split)
+        self._frozen = (photo, whole, shown) if look.frozen else None
+        return shown
+
+    def _take_snapshot(self, photo: Frame, painting: Frame) -> None:
         if snapshot := self.snapshot:
             self.snapshot = None
             snapshot(photo.copy(), painting.copy())
-        if look.split is not None:
-            painting = split(painting, photo, look.split)
-        self._still = painting if look.frozen else None
-        return painting
 
     def _painted(self, photo: Frame, look: Look) -> Frame:
         painting = self._paint(photo)

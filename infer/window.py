@@ -64,9 +64,9 @@ class Window:
 
     def _answer(self) -> None:
         """Keys, mouse and the window's cross."""
-        pressed = cv2.waitKey(1)
-        if pressed >= 0:
-            self._controls.press(chr(pressed & 0xFF))
+        pressed = cv2.waitKeyEx(1)
+        if pressed >= 0 and (code := pressed & 0xFFFF) < 0x80:  # arrows and the like have larger ones; above: modifiers
+            self._controls.press(chr(code))
         if self._controls.full_screen != self._full_screen:
             self._full_screen = self._controls.full_screen
             mode = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
@@ -94,13 +94,12 @@ class Window:
             ) from error
         height, width = picture.shape[:2]
         cv2.resizeWindow(self._title, width, height)
-        cv2.setMouseCallback(self._title, self._on_mouse, width)
+        cv2.setMouseCallback(self._title, self._on_mouse)
 
-    def _on_mouse(self, event: int, x: int, y: int, flags: int, width: object) -> None:
+    def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         """Drag the border between photo and painting; `x` is in pixels of the picture."""
-        if flags & cv2.EVENT_FLAG_LBUTTON:
-            assert isinstance(width, int)
-            self._controls.drag(x / width)
+        if flags & cv2.EVENT_FLAG_LBUTTON and self._picture is not None:
+            self._controls.drag(x / self._picture.shape[1])
 
 
 def display_problem() -> str | None:

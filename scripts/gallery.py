@@ -94,7 +94,7 @@ def train(options: argparse.Namespace) -> int:
         sys.exit(f"no painting for {', '.join(unknown)} in {options.paintings}")
     for name in list(dict.fromkeys([*GALLERY, *paintings])) if options.all else options.only:
         piece, run = GALLERY.get(name, Piece(title=name.replace("_", " "))), options.out / name
-        if (run / "report.json").exists():
+        if (run / f"{name}.onnx").exists():
             continue
         words = (
             ["--resume", str(run)]

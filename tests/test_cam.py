@@ -314,6 +314,8 @@ def test_keys_do_what_the_help_says(tmp_path: Path, negative: Path, display: dic
         press("h", colours(not_orange, not_teal))
         press("b", lambda: not colours(not_orange, not_teal)())  # another style
         press("n", colours(not_orange, not_teal))
+        subprocess.run(["xdotool", "key", "--window", window, "Left"], env=env, capture_output=True, timeout=5)
+        press("m", colours(not_teal, not_orange))  # still there: an arrow is no letter
         press("q", lambda: process.poll() is not None)
         _, stderr = process.communicate()
     assert process.returncode == 0, stderr

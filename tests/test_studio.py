@@ -160,6 +160,18 @@ def test_a_first_style_that_cannot_be_opened_is_an_error(folder: Path) -> None:
         Rack(["broken"], lambda name: Stylizer(folder / f"{name}.onnx"))
 
 
+def test_a_snapshot_of_a_frozen_picture_is_of_that_picture() -> None:
+    first, second, taken = picture(), picture(), list[tuple[Frame, Frame]]()
+    studio = Studio(lambda photo: 255 - photo, Look(frozen=True, split=0.5))
+    studio(first)
+    studio.snapshot = lambda photo, painting: taken.append((photo, painting))
+    studio(second)
+    [(photo, painting)] = taken
+    assert np.array_equal(photo, first)
+    assert np.array_equal(painting, 255 - first)
+    assert studio.snapshot is None
+
+
 # The look.
 
 

@@ -242,6 +242,14 @@ def test_the_trained_style_paints_a_network_camera(
     assert min(distance(painted.pictures[-1], picture) for picture in pictures) > 10
 
 
+def test_strength_0_has_no_proof_and_a_style_file(words: list[object], run_cli: RunCli, tmp_path: Path) -> None:
+    """The photo itself is the best possible then, with a loss of 0: there is no ratio to it."""
+    done = run_cli(*words, "--strength", 0, "--proof", 1, "--steps", 2, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "starry_night.onnx").is_file()
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["figures"]["optimality_ratio"] is None
+
+
 def test_a_killed_training_resumes_to_the_same_curve(
     unbroken: Path, started: Callable[[Path], "subprocess.Popen[str]"], run_cli: RunCli, tmp_path: Path
 ) -> None:

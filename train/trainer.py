@@ -232,8 +232,8 @@ class Trainer:
         Each yield is a good moment to stop; what was measured up to there is kept in the user's cache folder.
         """
         c, figures = self.config, self.result.figures
-        if not (self.is_main and figures and self.yardstick and c.proof):
-            return
+        if not (self.is_main and figures and self.yardstick and c.proof and self.objective.k):
+            return  # without style the photo itself is the best possible, and its loss 0
         vgg, sha256 = self.yardstick
         proof = optimality.Proof(
             partial(stylize, self.bare_network),

@@ -39,7 +39,12 @@ def run(config: Config) -> None:
             raise KeyboardInterrupt
         if trainer.is_main:
             trainer.finish()
-            if not follow(trainer.prove()):
+            try:
+                proved = follow(trainer.prove())
+            except InputError as error:  # the style file is not to be lost for it
+                print(f"allaprima: {error}", file=sys.stderr)
+                proved = False
+            if not proved:
                 console.print("left out: how near it comes to the best possible; allaprima evaluate measures it")
             path = trainer.folder.path / f"{trainer.config.style_name}.onnx"
             export_style(trainer.bare_network, path, style_card(trainer))
