@@ -10,6 +10,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from pathlib import Path
@@ -45,7 +46,10 @@ _CURES = {
 """What to do where ONNX Runtime has a provider and it does not load."""
 _LITTLE_SPACE_GB = 1.0
 _ROOT = Path("/")
-_OBS_CAMERA = r"CLSID\{A3FCE0F5-3493-419F-958A-ABA1250EC20B}"  # under which OBS registers it on Windows
+_FED_ON_WINDOWS = {  # where they register themselves
+    "OBS": r"CLSID\{A3FCE0F5-3493-419F-958A-ABA1250EC20B}",
+    "Unity Capture": r"CLSID\{5C2CD55C-92AD-4999-8666-912BD3E70010}",
+}
 
 
 @dataclass(frozen=True)
@@ -273,8 +277,8 @@ def _virtual_camera() -> Iterator[Finding]:
     import_module("pyvirtualcam")
     if sys.platform == "linux":
         yield from loopback_devices(f"pyvirtualcam {version}")
-    elif _has_obs():
-        yield Finding("virtual camera", "ok", f"pyvirtualcam {version}, OBS")
+    elif found := _fed_programs():
+        yield Finding("virtual camera", "ok", f"pyvirtualcam {version}, {', '.join(found)}")
     else:
         cure = "install OBS (obsproject.com), and start and stop its virtual camera once"
         yield Finding("virtual camera", "warning", f"pyvirtualcam {version}, but OBS was not found", cure)
@@ -309,17 +313,18 @@ def _is_virtual(node: Path, root: Path) -> bool:
     return (root / "sys" / "devices" / "virtual" / "video4linux" / node.name).exists()
 
 
-def _has_obs() -> bool:
-    """Whether OBS, whose virtual camera pyvirtualcam feeds, is installed."""
+def _fed_programs() -> list[str]:
+    """Those installed whose virtual camera pyvirtualcam feeds, on macOS and Windows."""
     if sys.platform != "win32":
-        return Path("/Applications/OBS.app").exists()
+        return ["OBS"] if Path("/Applications/OBS.app").exists() else []
     import winreg
 
-    try:
-        winreg.CloseKey(winreg.OpenKey(winreg.HKEY_CLASSES_ROOT, _OBS_CAMERA))
-    except OSError:
-        return False
-    return True
+    found = []
+    for name, key in _FED_ON_WINDOWS.items():
+        with suppress(OSError):
+            winreg.CloseKey(winreg.OpenKey(winreg.HKEY_CLASSES_ROOT, key))
+            found.append(name)
+    return found
 
 
 def _encoder() -> Iterator[Finding]:

@@ -61,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"allaprima: {problem}", file=sys.stderr)
         return EXIT_INPUT
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
+            raise
+        print(
+            "allaprima: there is not enough memory for it: make it smaller (--size, --batch), or close other programs",
+            file=sys.stderr,
+        )
+        return EXIT_INPUT
     except KeyboardInterrupt:
         print("allaprima: stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -68,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code or 0
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's or NumPy's, a GPU's or a CPU's in torch, which has no name for the last."""
+    kinds = MemoryError, getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _show_warning(

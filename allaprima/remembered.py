@@ -5,10 +5,11 @@ Whatever is in it is only taken where it is what a flag could say; a damaged fil
 
 import json
 import math
+import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import InputError
 from .files import config_folder, replacing
@@ -25,15 +26,15 @@ class Remembered:
     keep_colours: bool = False
     mirror: bool = False
     overlay: bool = True
+    mask: Literal["off", "person", "background"] = field(default="off", metadata={"pattern": "off|person|background"})
+    quality: str = field(default="100", metadata={"pattern": "auto|[1-9][0-9]|100"})
 
 
 def recall() -> Remembered:
     """The settings kept last."""
     try:
         values = json.loads(_place().read_text(encoding="utf-8"))
-        return Remembered(
-            **{f.name: values[f.name] for f in fields(Remembered) if _sound(f.default, values.get(f.name))}
-        )
+        return Remembered(**{f.name: values[f.name] for f in fields(Remembered) if _sound(f, values.get(f.name))})
     except (OSError, ValueError, AttributeError, RecursionError):
         return Remembered()
 
@@ -47,9 +48,13 @@ def remember(settings: Remembered) -> None:
             temporary.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
 
 
-def _sound(default: Any, value: Any) -> bool:
+def _sound(setting: Field[Any], value: Any) -> bool:
+    default = setting.default
     if isinstance(default, float) and not isinstance(value, bool):
         return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
+    pattern = setting.metadata.get("pattern")
+    if isinstance(default, str) and isinstance(value, str) and pattern:
+        return re.fullmatch(pattern, value) is not None
     return type(value) is type(default)
 
 

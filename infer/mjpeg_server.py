@@ -27,6 +27,7 @@ MAX_CLIENTS = 8
 _MAX_CONNECTIONS = 4 * MAX_CLIENTS  # pages, single frames and those that have asked for nothing yet
 QUALITY = 85
 _TIMEOUT_S = 10  # a client that takes or says nothing for so long is let go
+_AGAIN_S = 1.0  # after so long without a new frame, clients get the last one again: so one that left is noticed
 _SEND_BUFFER_BYTES = 1 << 17  # a few frames: what waits there is old when a slow client sees it
 _BOUNDARY = "frame"
 _PAGE = b"""<!DOCTYPE html>
@@ -229,12 +230,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_frames(self) -> None:
         self._head(f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
         self.wfile.write(f"--{_BOUNDARY}\r\n".encode())
-        number, jpeg = self.server.newest.jpeg_after(0)
-        while jpeg:
+        number, newest = 0, self.server.newest
+        while not newest.closed:
+            newer, jpeg = newest.jpeg_after(number, _AGAIN_S)
+            if not jpeg:
+                newer, jpeg = newest.jpeg_after(0, 0)
+            if not jpeg:
+                continue
+            number = newer
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             # The boundary goes with the frame that it ends: browsers show a frame when they see it.
             self.wfile.write(head.encode() + jpeg + f"\r\n--{_BOUNDARY}\r\n".encode())
-            number, jpeg = self.server.newest.jpeg_after(number)
 
     def _head(self, type_: str, length: int | None = None) -> None:
         self.send_response(200)

@@ -13,6 +13,7 @@ the picture hunt.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from time import monotonic
 
 from ..contract import MIN_SIZE_PX
@@ -42,7 +43,7 @@ class QualityChange:
     scale: float
     """The new one, of the frame's sides."""
     cost_ms: float
-    """What painting took before, in 9 of 10 frames at most."""
+    """What a frame took before, mask and smoothing included, in 9 of 10 at most."""
     budget_ms: float
     """What a frame may take at the target rate."""
     dropped: bool
@@ -76,10 +77,10 @@ class QualityController:
             raise InputError(f"frame rate to hold: got {target_fps}, expected more than 0")
         assert list(steps) == sorted(steps, reverse=True)
         self.budget_ms = 1000 / target_fps
-        self._limit_ms = self.budget_ms * (1 - HEADROOM)
         self._steps, self._level, self._on_change = steps, 0, on_change
         self._costs_ms: deque[float] = deque(maxlen=_WINDOW)
         self._dropped: deque[bool] = deque(maxlen=_WINDOW)
+        self._besides_ms: deque[float] = deque([0.0], maxlen=_WINDOW)
         self._settling = _SETTLING
         self._changed_s = 0.0
         self._climbed = False  # whether the last change was a step up
@@ -93,14 +94,25 @@ class QualityController:
         """Of the frame's sides: what to paint the next frame at."""
         return self._steps[self._level]
 
-    def add(self, cost_ms: float, *, time_s: float, dropped: bool = False) -> None:
+    @property
+    def _beside_ms(self) -> float:
+        return median(self._besides_ms)
+
+    @property
+    def _limit_ms(self) -> float:
+        """What painting may take."""
+        return max(self.budget_ms * (1 - HEADROOM) - self._beside_ms, 0.0)
+
+    def add(self, cost_ms: float, *, time_s: float, dropped: bool = False, beside_ms: float = 0.0) -> None:
         """Note a painted frame, and choose the scale of the next.
 
         Args:
             cost_ms: what painting took, at `scale`.
             time_s: now, monotonic.
             dropped: whether frames were lost before this one because the session was behind the target rate.
+            beside_ms: what else a frame takes on this thread, at any scale; painting may take so much less.
         """
+        self._besides_ms.append(beside_ms)
         if self._settling:
             self._settling -= 1
             return
@@ -120,8 +132,9 @@ class QualityController:
         Dropped frames count against painting only while it takes half of the time or more; if it takes less, something
         else is slow, the recording for example, and painting still smaller would not help.
         """
+        limit_ms = self._limit_ms
         late = [
-            cost_ms > (self._limit_ms / 2 if dropped else self._limit_ms)
+            cost_ms > (limit_ms / 2 if dropped else limit_ms)
             for cost_ms, dropped in zip(self._costs_ms, self._dropped, strict=True)
         ]
         return sum(late) >= _LATE
@@ -162,7 +175,7 @@ class QualityController:
         self._climbed = level < self._level
         self._level, self._settling = level, _SETTLING
         self._changed_s = self._unsure_s = time_s
-        change = QualityChange(self.scale, p90_ms, self.budget_ms, dropped=any(self._dropped))
+        change = QualityChange(self.scale, p90_ms + self._beside_ms, self.budget_ms, dropped=any(self._dropped))
         self._costs_ms.clear()
         self._dropped.clear()
         self._on_change(change)
@@ -175,10 +188,19 @@ class ScaledPainter:
         paint: the style.
         controller: chooses.
         dropped: how many frames the camera has given in vain so far, as `NewestFrame.dropped` counts.
+        beside_ms: what the last frame took on this thread apart from `paint`.
     """
 
-    def __init__(self, paint: Paint, controller: QualityController, *, dropped: Callable[[], int] = lambda: 0) -> None:
-        self._paint, self._controller, self._count_dropped = paint, controller, dropped
+    def __init__(
+        self,
+        paint: Paint,
+        controller: QualityController,
+        *,
+        dropped: Callable[[], int] = lambda: 0,
+        beside_ms: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._paint, self._controller = paint, controller
+        self._count_dropped, self._beside_ms = dropped, beside_ms
         self._dropped = dropped()
         self._started_s = monotonic()
 
@@ -196,7 +218,7 @@ class ScaledPainter:
         self._started_s, self._dropped = started_s, dropped
         painted = paint_scaled(self._paint, frame, self._controller.scale)
         now_s = monotonic()
-        self._controller.add(1000 * (now_s - started_s), time_s=now_s, dropped=lost)
+        self._controller.add(1000 * (now_s - started_s), time_s=now_s, dropped=lost, beside_ms=self._beside_ms())
         return painted
 
 
@@ -207,7 +229,7 @@ class Quality:
         paint: the style.
         steps: what `parse_quality` gives; several mean a controller.
         target_fps: the rate that the controller holds.
-        dropped: as a `ScaledPainter`'s.
+        dropped, beside_ms: as a `ScaledPainter`'s.
         on_change: as a `QualityController`'s.
     """
 
@@ -218,9 +240,10 @@ class Quality:
         *,
         target_fps: float,
         dropped: Callable[[], int] = lambda: 0,
+        beside_ms: Callable[[], float] = lambda: 0.0,
         on_change: Callable[[QualityChange], None] = lambda change: None,
     ) -> None:
-        self._paint, self._dropped = paint, dropped
+        self._paint, self._dropped, self._beside_ms = paint, dropped, beside_ms
         self._target_fps, self._on_change = target_fps, on_change
         self._fixed = steps[0]
         self._automatic: ScaledPainter | None = None
@@ -240,7 +263,7 @@ class Quality:
     def choose_automatically(self) -> None:
         """Let a new controller choose from now on."""
         controller = QualityController(self._target_fps, on_change=self._on_change)
-        self._automatic = ScaledPainter(self._paint, controller, dropped=self._dropped)
+        self._automatic = ScaledPainter(self._paint, controller, dropped=self._dropped, beside_ms=self._beside_ms)
 
     def step(self, by: int) -> None:
         """Choose by hand: the next larger (1) or smaller (-1) of `STEPS`."""
@@ -270,8 +293,13 @@ def paint_scaled(paint: Paint, frame: Frame, scale: float) -> Frame:
     height, width = frame.shape[:2]
     if scale == 1:
         return paint(frame)
-    small = resize(frame, _scaled_px(height, scale), _scaled_px(width, scale))
+    small = resize(frame, *scaled_size(height, width, scale))
     return resize(paint(small), height, width)
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width, px, that `paint_scaled` paints such a frame at."""
+    return (height, width) if scale == 1 else (_scaled_px(height, scale), _scaled_px(width, scale))
 
 
 def _scaled_px(side_px: int, scale: float) -> int:

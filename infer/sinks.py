@@ -1,5 +1,7 @@
 """Where the frames of a live session go: a window, a recording, and more. Each is a context manager."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +116,11 @@ class Recording:
             raise self._problem(error) from error
 
     def idle(self) -> None:
-        """A recording need not do anything."""
+        """The picture stands still, and the sound goes on."""
+        try:
+            self._write_sound()
+        except (av.FFmpegError, OSError) as error:
+            raise self._problem(error) from error
 
     def _write_sound(self) -> None:
         for samples in self._sound.heard() if self._sound else ():
@@ -170,16 +176,23 @@ class Recorder:
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Add a frame to the recording, if there is one."""
-        if self._recording is None:
-            return
+        with self._ending_at_a_problem():
+            if self._recording is not None:
+                self._recording.write(picture, time_s)
+
+    def idle(self) -> None:
+        """The picture of the recording, if there is one, stands still."""
+        with self._ending_at_a_problem():
+            if self._recording is not None:
+                self._recording.idle()
+
+    @contextmanager
+    def _ending_at_a_problem(self) -> Iterator[None]:
         try:
-            self._recording.write(picture, time_s)
+            yield
         except InputError as error:
             self.problem = str(error)
             self._end(InputError)
-
-    def idle(self) -> None:
-        """A recording need not do anything."""
 
     def _end(self, kind: type[BaseException] | None) -> None:
         recording, self._recording = self._recording, None

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Thread
+from time import monotonic
 
 import cv2
 import numpy as np
 
+from ..errors import InputError
 from ..pictures import Frame
 from .keep_colours import KeepColours
 from .look import Look, blend, split
@@ -22,25 +25,37 @@ class Studio:
     Args:
         paint: the style, at whatever size it sees fit.
         look: what the user chose; read for each frame.
-        open_mask: opens what finds the person, when it is first wanted.
+        mask: finds the person.
+        open_mask: opens it where there is none, when it is first wanted, on a thread of its own; until then, all is
+            painted.
         turning: whether the last painting is of another style than the one before: nothing of that one may stay.
     """
 
     snapshot: Snapshot | None = None
     """Is given the next frame (where frozen, that one) and its painting, copies of them, and forgotten."""
 
+    problem: str | None = None
+    """Why the person cannot be found, for people; the mask is off then."""
+    beside_ms = 0.0
+    """What the last frame took apart from the style: mask, smoothing, colours."""
+    size_px = 0, 0
+    """Width and height of the last frame."""
+
     def __init__(
         self,
         paint: Paint,
         look: Look,
         *,
+        mask: Mask | None = None,
         open_mask: Callable[[], Mask] = Mask,
         turning: Callable[[], bool] = lambda: False,
     ) -> None:
         self.look, self._paint, self._open_mask, self._turning = look, paint, open_mask, turning
         self._keep_colours, self._smoother = KeepColours(), Smoother()
         self._kept_colours = look.keep_colours
-        self._mask: Mask | None = None
+        self._mask = mask
+        self._opening: Thread | None = None
+        self._style_s = 0.0
         self._frozen: tuple[Frame, Frame, Frame] | None = None  # photo, painting, what is shown of them
 
     def __call__(self, photo: Frame) -> Frame:
@@ -49,6 +64,8 @@ class Studio:
         if look.frozen and self._frozen is not None:
             self._take_snapshot(*self._frozen[:2])
             return self._frozen[2]
+        started_s = monotonic()
+        self.size_px = photo.shape[1], photo.shape[0]
         if look.mirror:
             photo = np.asarray(cv2.flip(photo, 1), dtype=np.uint8)
         painting = self._painted(photo, look)
@@ -56,6 +73,7 @@ class Studio:
         whole = painting.copy() if look.frozen else painting  # `split` draws into it
         shown = painting if look.split is None else split(painting, photo, look.split)
         self._frozen = (photo, whole, shown) if look.frozen else None
+        self.beside_ms = 1000 * (monotonic() - started_s - self._style_s)
         return shown
 
     def _take_snapshot(self, photo: Frame, painting: Frame) -> None:
@@ -64,7 +82,9 @@ class Studio:
             snapshot(photo.copy(), painting.copy())
 
     def _painted(self, photo: Frame, look: Look) -> Frame:
+        started_s = monotonic()
         painting = self._paint(photo)
+        self._style_s = monotonic() - started_s
         if look.keep_colours:
             painting = self._keep_colours(painting, photo)
         another = self._turning() or look.keep_colours != self._kept_colours
@@ -75,8 +95,26 @@ class Studio:
         return blend(painting, photo, look.strength) if look.strength < 1 else painting
 
     def _masked(self, painting: Frame, photo: Frame, look: Look) -> Frame:
-        self._mask = self._mask or self._open_mask()
-        person = self._mask(photo)
+        if self._mask is None:
+            self._open_beside()
+            return painting
+        try:
+            person = self._mask(photo)
+        except InputError as error:
+            self.problem, self.look.mask = str(error), "off"
+            return painting
         if look.mask == "person":
             return composite(photo, painting, person)
         return composite(painting, photo, person)
+
+    def _open_beside(self) -> None:
+        if self._opening is None or not self._opening.is_alive():
+            self.problem = None
+            self._opening = Thread(target=self._open, name="mask", daemon=True)
+            self._opening.start()
+
+    def _open(self) -> None:
+        try:
+            self._mask = self._open_mask()
+        except InputError as error:
+            self.problem, self.look.mask = str(error), "off"

@@ -34,6 +34,8 @@ from allaprima.train.steadiness import Amplitudes, Disturbance
 
 WITHOUT, DEFAULT = "without", "default"
 FIGURES = ("noise", "flicker", "motion", "lamp", "enters", "alive", "tint")
+RELATIVE = ("noise", "flicker", "motion", "lamp", "enters")
+"""Those that also stand as shares of what they are without the training for steadiness."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def head(arguments: argparse.Namespace) -> list[str]:
         "J is over that of the first row; the other columns are the figures of `scripts/yardstick.py`, means over the",
         "paintings: change of the painting over that of the photo, except that of `lamp` and `enters`, where the photo",
         "stands still and the painting should, and `tint`. All but J and `alive` should be small; `alive` should be 1.",
+        "In brackets: over what it is in the first row, mean of the paintings' ratios.",
         "",
         f"| variant | weight | J | {' | '.join(FIGURES)} |",
         f"|---|---|---|{'---|' * len(FIGURES)}",
@@ -157,8 +160,18 @@ def rows(measured: dict[str, list[dict[str, float]]]) -> Iterable[str]:
     first = [figures["J"] for figures in measured[WITHOUT]]
     for name, figures in measured.items():
         j = mean(f["J"] / without for f, without in zip(figures, first, strict=True))
-        cells = (f"{mean(f[key] for f in figures):.2f}" if key in figures[0] else "" for key in FIGURES)
+        cells = (cell(key, figures, measured[WITHOUT]) for key in FIGURES)
         yield f"| {name}: {VARIANTS[name].what} | {VARIANTS[name].weight:g} | {j:.3f} | {' | '.join(cells)} |"
+
+
+def cell(key: str, figures: list[dict[str, float]], without: list[dict[str, float]]) -> str:
+    """The mean of a figure, and where it is to fall, of its ratios to those without; empty where none was measured."""
+    if key not in figures[0]:
+        return ""
+    shown = f"{mean(f[key] for f in figures):.2f}"
+    if key not in RELATIVE or figures is without:
+        return shown
+    return f"{shown} ({mean(f[key] / before[key] for f, before in zip(figures, without, strict=True)):.2f})"
 
 
 if __name__ == "__main__":

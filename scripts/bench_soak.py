@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from bench_cam import Passed, cam, check_sinks, figures, memory_mb, need_memory, process_of
 from bench_devices import camera_pictures
@@ -20,6 +21,9 @@ from allaprima.errors import InputError
 from allaprima.files import replacing, require_folder
 from allaprima.gallery import find_style
 from allaprima.terminal import console, show_table
+
+SEVERAL = 5
+"""Minutes at each end whose medians are compared as well: a single one says little where others use the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,13 @@ def _write(path: Path, options: dict[str, object], minutes: list[Minute]) -> Non
 def summary(minutes: list[Minute]) -> dict[str, float]:
     """What changed from the first to the last."""
     first, last = minutes[0], minutes[-1]
-    return {"drift_ms": last.p50_ms - first.p50_ms, "memory_growth_mb": last.memory_mb - first.memory_mb}
+    several = [[one.p95_ms for one in part] for part in (minutes[:SEVERAL], minutes[-SEVERAL:])]
+    return {
+        "drift_ms": last.p50_ms - first.p50_ms,
+        "memory_growth_mb": last.memory_mb - first.memory_mb,
+        "p95_growth_percent": 100 * (last.p95_ms / first.p95_ms - 1),
+        "p95_growth_of_several_percent": 100 * (median(several[1]) / median(several[0]) - 1),
+    }
 
 
 def _show(minutes: list[Minute]) -> None:
@@ -105,7 +115,9 @@ def _show(minutes: list[Minute]) -> None:
     changed = summary(minutes)
     console.print(
         f"drift, last against first: {changed['drift_ms']:+.1f} ms; "
-        f"memory growth since the first: {changed['memory_growth_mb']:+.1f} MB"
+        f"memory growth since the first: {changed['memory_growth_mb']:+.1f} MB; "
+        f"p95: {changed['p95_growth_percent']:+.0f} %, "
+        f"median of the last {SEVERAL} against the first {SEVERAL}: {changed['p95_growth_of_several_percent']:+.0f} %"
     )
 
 

@@ -115,21 +115,24 @@ def ship(options: argparse.Namespace) -> int:
     """Those that are trained."""
     from ship_style import ship_style
 
-    for name in options.only:
-        if (options.runs / name / "report.json").exists() and (
-            code := ship_style(options.runs / name, options.photos_note)
-        ):
+    for run in finished(options.runs):
+        if run.name in options.only and (code := ship_style(run, options.photos_note)):
             return code
     return 0
+
+
+def finished(runs: Path) -> list[Path]:
+    """Run folders whose training has come to its style file."""
+    return sorted(path.parent for path in runs.glob("*/*.onnx") if path.stem == path.parent.name)
 
 
 def sheet(options: argparse.Namespace) -> None:
     """A row a run, in columns."""
     frames = [read_frame(name) for name in options.frame] or [frame_at(DEMO_FRAME)]
     rows = []
-    for run in sorted(path.parent for path in options.runs.glob("*/report.json")):
+    for run in finished(options.runs):
         configuration = json.loads((run / "report.json").read_text())["configuration"]
-        style = load(run / f"{configuration['name'] or run.name}.onnx")
+        style = load(run / f"{run.name}.onnx")
         painting = read_picture(Path(configuration["painting"]), what="painting")
         tile = ImageOps.fit(Image.fromarray(painting), (480, 480))
         rows.append(np.concatenate([np.asarray(tile), *(fit(style(frame)) for frame in frames)], axis=1))

@@ -204,7 +204,7 @@ class Lesson:
         sums: dict[str, float] = {}
         for number in random.integers(len(self.taught), size=GROUPS):
             material = self.taught[number]
-            example = material.take(random.choice(material.count, BATCH).tolist())
+            example = material.take(random.choice(material.count, BATCH, replace=False).tolist())
             with torch.autocast("cpu", torch.bfloat16, enabled=self.has_bf16):  # as trainings have it
                 parts = self.losses(material, example)
             total = torch.stack([self._weight(name) * part for name, part in parts.items()]).sum()

@@ -80,6 +80,20 @@ def test_a_filter_that_does_not_see_where_it_is_moves_with_the_scene() -> None:
     assert motion_error(lambda frame: frame // 2, noisy) == pytest.approx(0.5, abs=0.1)
 
 
+def test_frames_are_painted_in_their_order() -> None:
+    seen: list[Frame] = []
+
+    def watched(frame: Frame) -> Frame:
+        seen.append(frame)
+        return frame
+
+    motion = pan(4, -3)
+    motion_error(watched, [motion])
+    assert len(seen) == 2
+    assert seen[0] is motion.first
+    assert seen[1] is motion.second
+
+
 def test_a_pattern_that_stays_where_it_is_does_not() -> None:
     fixed = texture(100, 130) // 4
     noisy = [Motion(m.first, (m.second + texture(100, 130) // 40).astype(np.uint8), m.flow) for m in [pan(4, -3)]]

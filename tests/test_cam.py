@@ -1,5 +1,6 @@
 """`allaprima cam` as a user runs it: a real network camera on loopback, a real window on a virtual screen."""
 
+import ctypes
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import av.error
@@ -24,6 +26,8 @@ from mjpeg import MjpegCamera, number_of, numbered_pictures
 from PIL import Image
 from tiny import frame_style
 
+from allaprima.gallery import shipped_styles
+from allaprima.infer.overlay import draw_lines
 from allaprima.pictures import read_picture
 
 SUMMARY = re.compile(r"(\d+) frames painted in [\d.]+ s, [\d.]+ fps, (\d+) dropped, latency p50 \d+ ms, p95 \d+ ms")
@@ -145,14 +149,14 @@ def test_a_session_outlives_its_camera(tmp_path: Path, run_cli: RunCli, negative
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_recording_plays_after_the_process_was_killed(tmp_path: Path, negative: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    with (
-        MjpegCamera(numbered_pictures(30)) as camera,
-        started(camera.url, "--style", negative, "--record", path, "--no-window") as process,
-    ):
-        wait_for(lambda: frames_in(path) >= 5, process)
+    with started("demo", "--size", "320x240", "--style", negative, "--record", path, "--no-window") as process:
+        wait_for(path.exists, process)
+        begun_s = time.monotonic()
+        wait_for(lambda: time.monotonic() >= begun_s + 10, process)
         process.kill()
+        lasted_s = time.monotonic() - begun_s
         process.wait()
-    assert frames_in(path) >= 5
+    assert read_clip(path).times[-1] > lasted_s - 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -168,6 +172,18 @@ def test_ctrl_c_ends_well(tmp_path: Path, negative: Path, number: signal.Signals
     assert (process.returncode, stderr) == (0, "")
     assert (found := SUMMARY.search(stdout)) is not None
     assert frames_in(path) == int(found[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ALSA is of Linux")
+def test_the_systems_sound_goes_with_the_recording(tmp_path: Path, negative: Path) -> None:
+    (tmp_path / "alsa.conf").write_text("pcm.default { type null }")
+    path, env = tmp_path / "out.mp4", {"ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf")}
+    words = ["--style", negative, "--record", path, "--record-sound", "--no-window", "--seconds", 1]
+    with started("demo", *words, env=env) as process:
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, "")
+    assert f"recording to {path} with the microphone" in stdout
+    assert read_clip(path).sound_codecs == ["aac"]
 
 
 # What cannot be.
@@ -265,64 +281,201 @@ def has(picture: Picture, colour: Sequence[int]) -> bool:
     return bool((np.abs(picture.astype(int) - colour).max(axis=2) < 16).mean() > 0.2)
 
 
-def test_keys_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
-    """A picture with an orange left half; what is painted is the negative."""
-    orange, teal = (230, 120, 20), (20, 140, 150)
-    picture = np.full((240, 320, 3), orange, dtype=np.uint8)
-    picture[:, 160:] = teal
-    env = {**os.environ, **display, "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    left, right = (slice(100, 240), slice(0, 150)), (slice(100, 240), slice(170, 320))  # below the figures
-    words = ["--style", negative, "--snapshots", tmp_path]
-    with MjpegCamera([picture]) as camera, started(camera.url, *words, env=env) as process:
+ORANGE, TEAL = (230, 120, 20), (20, 140, 150)
+LEFT, RIGHT = (slice(100, 205), slice(0, 150)), (slice(100, 205), slice(170, 320))
+"""Below the figures, above the notices."""
+
+
+class Driver:
+    """A hand at the window of a session whose camera shows orange at the left, teal at the right, 320x240."""
+
+    def __init__(self, process: "subprocess.Popen[str]", env: dict[str, str], folder: Path) -> None:
+        self.process, self.env, self._shot = process, env, folder / "window.png"
         find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "Allaprima"]
-        window = subprocess.run(find, env=env, capture_output=True, text=True, check=True).stdout.split()[0]
+        found = subprocess.run(find, env=env, capture_output=True, text=True, check=True)
+        self.window = found.stdout.split()[0]
 
-        def shown() -> Picture:
-            shot = tmp_path / "window.png"
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run(["import", "-window", window, str(shot)], env=env, check=True, timeout=5)
-                with Image.open(shot) as image:
-                    return np.array(image.convert("RGB"))
-            return np.zeros((240, 320, 3), np.uint8)
+    def do(self, *words: object) -> None:
+        """Let xdotool do something."""
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(["xdotool", *map(str, words)], env=self.env, capture_output=True, timeout=5)
 
-        def press(key: str, happened: Callable[[], bool]) -> None:
-            """Like a hand that presses again where nothing happens: a server under load loses keys."""
-            while not happened():
-                assert process.poll() is None, process.communicate()
-                with suppress(subprocess.TimeoutExpired):
-                    words = ["xdotool", "windowfocus", "--sync", window, "key", key]
-                    subprocess.run(words, env=env, capture_output=True, timeout=5)
-                patience = time.monotonic() + 2
-                while time.monotonic() < patience and not happened():
-                    threading.Event().wait(0.05)
+    def until(self, happened: Callable[[], bool], *words: object) -> None:
+        """Do it, and again where nothing happens: a server under load loses keys."""
+        while not happened():
+            assert self.process.poll() is None, self.process.communicate()
+            self.do(*words)
+            patience = time.monotonic() + 2
+            while time.monotonic() < patience and not happened():
+                threading.Event().wait(0.05)
 
-        def colours(left_is: Sequence[int], right_is: Sequence[int]) -> Callable[[], bool]:
-            return lambda: has((now := shown())[left], left_is) and has(now[right], right_is)
+    def press(self, key: str, happened: Callable[[], bool]) -> None:
+        self.until(happened, "windowfocus", "--sync", self.window, "key", key)
 
-        not_orange, not_teal = [255 - c for c in orange], [255 - c for c in teal]
-        wait_for(colours(not_orange, not_teal), process)
-        press("m", colours(not_teal, not_orange))
-        press("m", colours(not_orange, not_teal))
-        press("s", colours(orange, not_teal))
-        press("s", colours(not_orange, not_teal))
-        press("minus", lambda: not colours(not_orange, not_teal)())
-        press("plus", colours(not_orange, not_teal))
+    def shown(self) -> Picture:
+        """What the window shows, (H, W, 3) uint8 RGB; black where it cannot be seen."""
+        with suppress(subprocess.SubprocessError, OSError):
+            words = ["import", "-window", self.window, str(self._shot)]
+            subprocess.run(words, env=self.env, check=True, capture_output=True, timeout=5)
+            with Image.open(self._shot) as image:
+                return np.array(image.convert("RGB"))
+        return np.zeros((240, 320, 3), np.uint8)
+
+    def colours(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Whether the halves are, nearly, of these colours."""
+        now = self.shown()
+        return has(now[LEFT], left) and has(now[RIGHT], right)
+
+    def says(self, *notices: str) -> bool:
+        """Whether one of these lines stands at the bottom."""
+        now = self.shown()
+        if now.shape != (240, 320, 3):
+            return False
+        for notice in notices:
+            expected = np.full((240, 320, 3), 128, np.uint8)
+            draw_lines(expected, [notice], bottom=True)
+            letters, edges = expected.min(axis=2) > 215, expected.max(axis=2) < 40
+            assert letters.any()
+            assert edges.any()
+            if (now[letters] > 190).mean() > 0.95 and (now[edges] < 90).mean() > 0.95:
+                return True
+        return False
+
+
+@contextmanager
+def driven(negative: Path, display: dict[str, str], tmp_path: Path, *words: object) -> Iterator[Driver]:
+    """A session that paints the negative."""
+    picture = np.full((240, 320, 3), ORANGE, dtype=np.uint8)
+    picture[:, 160:] = TEAL
+    env = {**os.environ, **display, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    words = "--style", negative, "--snapshots", tmp_path, *words
+    with MjpegCamera([picture]) as camera, started(camera.url, *words, env=env) as process:
+        driver = Driver(process, env, tmp_path)
+        wait_for(lambda: driver.colours(NOT_ORANGE, NOT_TEAL), process)
+        yield driver
+
+
+NOT_ORANGE, NOT_TEAL = tuple(255 - c for c in ORANGE), tuple(255 - c for c in TEAL)
+
+
+def last_settings(tmp_path: Path) -> dict[str, object]:
+    settings: dict[str, object] = json.loads((tmp_path / "config" / "allaprima" / "live.json").read_text())
+    return settings
+
+
+def test_keys_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
+    with driven(negative, display, tmp_path) as hand:
+        press, colours = hand.press, hand.colours
+        press("m", lambda: colours(NOT_TEAL, NOT_ORANGE))
+        press("m", lambda: colours(NOT_ORANGE, NOT_TEAL))
+        press("minus", lambda: not colours(NOT_ORANGE, NOT_TEAL))
+        press("plus", lambda: colours(NOT_ORANGE, NOT_TEAL))
         press("p", lambda: len(list(tmp_path.glob("allaprima-*.png"))) >= 2)
         press("r", lambda: len(list(tmp_path.glob("allaprima-*.mp4"))) == 1)
         press("r", lambda: len(list(tmp_path.glob("allaprima-*.mp4"))) == 2)  # the first one stopped, a second begun
-        press("h", lambda: shown()[left].mean() < 0.7 * np.mean(not_orange))
-        press("h", colours(not_orange, not_teal))
-        press("b", lambda: not colours(not_orange, not_teal)())  # another style
-        press("n", colours(not_orange, not_teal))
-        subprocess.run(["xdotool", "key", "--window", window, "Left"], env=env, capture_output=True, timeout=5)
-        press("m", colours(not_teal, not_orange))  # still there: an arrow is no letter
-        press("q", lambda: process.poll() is not None)
-        _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+        press("h", lambda: hand.shown()[LEFT].mean() < 0.7 * np.mean(NOT_ORANGE))
+        press("h", lambda: colours(NOT_ORANGE, NOT_TEAL))
+        hand.do("key", "--window", hand.window, "Left")
+        press("m", lambda: colours(NOT_TEAL, NOT_ORANGE))  # still there: an arrow is no letter
+        press("q", lambda: hand.process.poll() is not None)
+        _, stderr = hand.process.communicate()
+    assert hand.process.returncode == 0, stderr
     photo, painting = (read_picture(path) for path in sorted(tmp_path.glob("allaprima-*.png"))[-2:][::-1])
-    assert distance(photo, picture) < 3
+    assert max(np.abs(photo[:, :150] - np.array(ORANGE)).mean(), np.abs(photo[:, 170:] - np.array(TEAL)).mean()) < 3
     assert np.array_equal(painting, 255 - photo)
-    assert json.loads((tmp_path / "config" / "allaprima" / "live.json").read_text())["strength"] == 1.0
+    assert last_settings(tmp_path)["strength"] == 1.0
+
+
+def test_keys_of_styles_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
+    names = ["the negative", *shipped_styles()]
+    with driven(negative, display, tmp_path) as hand:
+        for number in range(2, 10):
+            hand.press(str(number), lambda: hand.says(names[number - 1]))  # noqa: B023, it is called at once
+        hand.press("1", lambda: hand.colours(NOT_ORANGE, NOT_TEAL))
+        hand.press("n", lambda: hand.says(names[1]))
+        wait_for(lambda: not hand.colours(NOT_ORANGE, NOT_TEAL), hand.process)
+        hand.press("b", lambda: hand.colours(NOT_ORANGE, NOT_TEAL))
+        hand.press("q", lambda: hand.process.poll() is not None)
+
+
+def test_keys_of_the_look_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
+    with driven(negative, display, tmp_path) as hand:
+        press, colours, says = hand.press, hand.colours, hand.says
+        press("bracketright", lambda: says(*(f"smoothing {share}%" for share in range(10, 101, 10))))
+        press("bracketleft", lambda: says("smoothing 0%"))
+        press("c", lambda: says("colours of the photo: on") and not colours(NOT_ORANGE, NOT_TEAL))
+        press("c", lambda: colours(NOT_ORANGE, NOT_TEAL))
+        press("space", lambda: says("frozen: on"))
+        press("m", lambda: says("mirror: on"))
+        assert colours(NOT_ORANGE, NOT_TEAL)  # as it was
+        press("space", lambda: colours(NOT_TEAL, NOT_ORANGE))
+        press("m", lambda: colours(NOT_ORANGE, NOT_TEAL))
+        press("s", lambda: colours(ORANGE, NOT_TEAL))
+        beside = slice(100, 205), slice(147, 157)  # left of the border, which a key moves by 16 px
+        press("comma", lambda: has(hand.shown()[beside], NOT_ORANGE))
+        press("period", lambda: has(hand.shown()[beside], ORANGE))
+        drag = ["mousemove", "--window", hand.window, 130, 120, "mousedown", 1, "mousemove", "--window", hand.window]
+        hand.until(lambda: has(hand.shown()[100:205, 70:150], NOT_ORANGE), *drag, 60, 120, "mouseup", 1)
+        assert has(hand.shown()[100:205, :50], ORANGE)
+        press("s", lambda: colours(NOT_ORANGE, NOT_TEAL))
+        press("k", lambda: says("paint the person"))
+        wait_for(lambda: colours(ORANGE, TEAL), hand.process)  # nobody is there, so nearly nothing is painted
+        press("k", lambda: says("paint the background"))
+        wait_for(lambda: colours(NOT_ORANGE, NOT_TEAL), hand.process)
+        press("k", lambda: says("paint all"))
+        press("q", lambda: hand.process.poll() is not None)
+    settings = last_settings(tmp_path)
+    assert {name: settings[name] for name in ("smoothing", "keep_colours", "mirror", "mask")} == {
+        "smoothing": 0.0, "keep_colours": False, "mirror": False, "mask": "off"
+    }  # fmt: skip
+
+
+def test_keys_of_the_window_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
+    with driven(negative, display, tmp_path) as hand:
+        hand.press("d", lambda: hand.says("painted at 85%"))
+        hand.press("u", lambda: hand.says("painted at 100%"))
+        hand.press("a", lambda: hand.says("size by itself"))
+        hand.press("o", lambda: bool((np.abs(hand.shown()[:60, :150] - np.array(NOT_ORANGE)) < 16).all()))
+        hand.press("Escape", lambda: hand.process.poll() is not None)
+    settings = last_settings(tmp_path)
+    assert (settings["quality"], settings["overlay"]) == ("auto", False)
+
+
+class ClientMessage(ctypes.Structure):
+    """Xlib's XClientMessageEvent."""
+
+    _fields_: ClassVar = [
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+    ]
+
+
+def click_the_cross(display: str, window: int) -> None:
+    """Ask a window to close, as a window manager does whose cross is clicked."""
+    xlib = ctypes.CDLL("libX11.so.6")
+    xlib.XOpenDisplay.restype, xlib.XInternAtom.restype = ctypes.c_void_p, ctypes.c_ulong
+    connection = ctypes.c_void_p(xlib.XOpenDisplay(display.encode()))
+    event = (ctypes.c_char * 192)()  # an XEvent's size
+    message = ClientMessage.from_buffer(event)
+    message.type, message.window, message.format = 33, window, 32
+    message.message_type = xlib.XInternAtom(connection, b"WM_PROTOCOLS", 0)
+    message.data[0] = xlib.XInternAtom(connection, b"WM_DELETE_WINDOW", 0)
+    xlib.XSendEvent(connection, ctypes.c_ulong(window), 0, ctypes.c_long(0), event)
+    xlib.XCloseDisplay(connection)
+
+
+def test_the_cross_ends_the_session_well(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
+    with driven(negative, display, tmp_path) as hand:
+        click_the_cross(display["DISPLAY"], int(hand.window))
+        stdout, stderr = hand.process.communicate()
+    assert (hand.process.returncode, stderr) == (0, "")
+    assert SUMMARY.search(stdout) is not None
 
 
 @pytest.mark.parametrize("key", ["q", "Escape"])

@@ -1,10 +1,13 @@
 """The command line: words to configuration and back, help that teaches, one line for what is wrong."""
 
 import dataclasses
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from conftest import RunCli
 
 from allaprima.cli import VERBS, main, parse
@@ -90,6 +93,33 @@ def test_what_is_wrong_is_one_line(words: list[str], message: str, capsys: pytes
     assert errors.startswith("allaprima: ")
     assert errors.count("\n") == 1
     assert message in errors
+
+
+def too_large() -> None:
+    torch.empty(1 << 50)
+
+
+def too_large_for_numpy() -> None:
+    np.empty(1 << 58)
+
+
+def too_large_for_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words.")
+
+
+@pytest.mark.parametrize("work", [too_large, too_large_for_numpy, too_large_for_a_gpu])
+def test_too_little_memory_is_one_line(
+    work: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("allaprima.commands.styles.run", lambda config: work())
+    assert main(["styles"]) == 2
+    assert capsys.readouterr().err.startswith("allaprima: there is not enough memory for it: ")
+
+
+def test_another_error_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allaprima.commands.styles.run", lambda config: torch.empty(2) + torch.empty(3))
+    with pytest.raises(RuntimeError, match="must match"):
+        main(["styles"])
 
 
 def test_a_broken_settings_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from allaprima.models.vgg import VGGFeatures
 from allaprima.pictures import Frame
 from allaprima.report_page import Curve, Figure, Page, Row, Unrest
 from allaprima.train import optimality
-from allaprima.train.evaluate import YARDSTICK_LAYERS, Distances, Figures
+from allaprima.train.evaluate import YARDSTICK_LAYERS, Distances, Figures, distances
 from allaprima.train.optimality import (
     Example,
     Optimality,
@@ -186,6 +186,14 @@ def test_the_photo_itself_as_a_painting(vgg: VGGFeatures) -> None:
     assert len(got.curve) == 7
     assert got.curve[-1] < got.curve[0]
     assert sorted(got.examples[0].slow) == [1, 2, 6]
+
+
+def test_of_a_panorama_all_judge_the_same_parts(vgg: VGGFeatures) -> None:
+    painting, photo = np.concatenate([noise(n) // (n + 1) for n in range(12)], axis=1), noise(20)
+    [judged] = distances(lambda x: x, vgg, painting, [photo], shorter_px=min(photo.shape[:2]))
+    slow = SlowMethod(vgg, "x", painting, cache=None)
+    reference = finish(slow, photo, style_weight=3, steps=1, init="photo")
+    assert reference.curve[0].style == pytest.approx(judged.style, rel=1e-5)
 
 
 # The cache.

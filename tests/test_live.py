@@ -343,6 +343,35 @@ def test_every_sink_gets_every_painted_frame_in_order() -> None:
     assert tally.frames == len(sinks[0].numbers)
 
 
+class FailingSink(ListSink):
+    """Has a problem from a number of frames on."""
+
+    def __init__(self, name: str, after: int) -> None:
+        super().__init__()
+        self.name, self.after = name, after
+
+    def write(self, picture: Picture, time_s: float) -> None:
+        super().write(picture, time_s)
+        if len(self.numbers) >= self.after:
+            self.problem = f"{self.name} is full"
+
+
+def test_a_sink_with_a_problem_is_told_of_once_and_the_others_go_on() -> None:
+    camera, told = ScriptedCamera(numbered_pictures(30), gated=False), list[str]()
+    sinks = [FailingSink("a", 1), ListSink()]
+    with NewestFrame(camera) as newest:
+        run_live(newest, lambda frame: frame, sinks, Tally(), on_problem=told.append)
+    assert told == ["a is full"]
+    assert sinks[1].numbers[-1] == 29
+
+
+def test_a_session_whose_sinks_all_have_a_problem_ends() -> None:
+    camera, told, tally = ScriptedCamera(numbered_pictures(30), gated=False), list[str](), Tally()
+    with NewestFrame(camera) as newest, pytest.raises(InputError, match=r"^b is full$"):
+        run_live(newest, lambda f: f, [FailingSink("a", 1), FailingSink("b", 1)], tally, on_problem=told.append)
+    assert (told, tally.frames) == (["a is full"], 1)
+
+
 def test_a_sink_that_closes_ends_the_session() -> None:
     camera, tally, sink = ScriptedCamera(numbered_pictures(30)), Tally(), ListSink(limit=2)
     with NewestFrame(camera) as newest:

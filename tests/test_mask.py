@@ -132,7 +132,7 @@ def test_which_is_painted(
     person: Picture, tmp_path: Path, which: Literal["person", "background"], painted: Any, left: Any
 ) -> None:
     negative = allaprima.load(frame_style(tmp_path / "negative.onnx"))
-    picture = Studio(negative, Look(mask=which))(person)
+    picture = Studio(negative, Look(mask=which), mask=Mask())(person)
     np.testing.assert_array_equal(picture[painted], 255 - person[painted])
     np.testing.assert_array_equal(picture[left], person[left])
 

@@ -214,6 +214,14 @@ def test_no_more_than_eight_streams_and_a_free_place_is_taken(server: MjpegServe
         wait_for(lambda: can_look(server))
 
 
+def test_clients_that_left_while_no_frame_came_free_their_places(server: MjpegServer) -> None:
+    server.write(PICTURES[0], monotonic())
+    with ExitStack() as stack:
+        for client in [stack.enter_context(closing(look(server))) for _ in range(MAX_CLIENTS)]:
+            assert client.recv(15) == b"HTTP/1.0 200 OK"
+    wait_for(lambda: can_look(server))
+
+
 def can_look(server: MjpegServer) -> bool:
     with closing(look(server)) as client:
         return client.recv(15) == b"HTTP/1.0 200 OK"

@@ -414,6 +414,19 @@ def test_without_meminfo_nothing_is_refused(words: Words, tmp_path: Path, monkey
     assert optimize.Optimization(config).memory_bytes > 0
 
 
+def test_a_painting_too_large_for_the_memory_is_refused(words: Words, tmp_path: Path) -> None:
+    config = OptimizeConfig(
+        photo=Path(str(words[1])),
+        painting=Path(str(words[2])),
+        output=tmp_path / "o.png",
+        size=64,
+        style_size=100_000,
+        vgg_weights=words[4],  # type: ignore[arg-type]
+    )
+    with pytest.raises(InputError, match=r"GB of memory, .* are free: give a smaller --size or --style-size"):
+        optimize.Optimization(config)
+
+
 def cut_short(state: Path) -> None:
     state.write_bytes(state.read_bytes()[:2000])
 

@@ -331,6 +331,26 @@ def test_sound_and_picture_are_in_sync(tmp_path: Path, whistle: Whistle, suffix:
     assert (level[times_s > heard_s + 0.05].reshape(1, -1) > 0.01).mean() > 0.8
 
 
+def test_the_sound_goes_on_while_the_camera_is_away(
+    tmp_path: Path, whistle: Whistle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allaprima.infer.microphone._KEEP_S", 0.3)
+    whistle.sound()
+    path = tmp_path / "rec.mp4"
+    with Microphone(whistle.container, "a whistle") as microphone, Recorder(microphone=microphone) as recorder:
+        recorder.start(path)
+        start_s = monotonic()
+        recorder.write(moving_picture(0, 64, 48), start_s)
+        while monotonic() < start_s + 1.5:
+            recorder.idle()
+            sleep(0.05)
+        recorder.write(moving_picture(1, 64, 48), monotonic())
+    times_s, level = loudness(path)
+    away = (times_s > 0.3) & (times_s < 1.2)
+    assert (level[away] > 0.01).mean() > 0.8
+    assert np.diff(times_s).max() < 0.04
+
+
 def test_a_microphone_that_is_unplugged_ends_the_sound_only(tmp_path: Path, whistle: Whistle) -> None:
     path = tmp_path / "rec.mp4"
     with Microphone(whistle.container, "a whistle") as microphone, Recording(path, microphone=microphone) as recording:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +174,65 @@ def test_a_snapshot_of_a_frozen_picture_is_of_that_picture() -> None:
 
 
 # The look.
+
+
+class Beside:
+    """A mask that takes its time to be opened; it finds the person in the upper half."""
+
+    def __init__(self, problem: str = "") -> None:
+        self.may_open, self.problem = threading.Event(), problem
+
+    def open(self) -> Any:
+        self.may_open.wait()
+        if self.problem:
+            raise InputError(self.problem)
+        return self
+
+    def __call__(self, frame: Frame) -> Any:
+        alpha = np.zeros(frame.shape[:2], np.uint8)
+        alpha[: len(alpha) // 2] = 255
+        return alpha
+
+
+def test_all_is_painted_until_the_mask_is_there() -> None:
+    beside, photo = Beside(), picture()
+    studio = Studio(lambda frame: 255 - frame, Look(mask="person"), open_mask=beside.open)
+    assert np.array_equal(studio(photo), 255 - photo)
+    beside.may_open.set()
+    wait_for(lambda: not np.array_equal(studio(photo), 255 - photo))
+    shown = studio(photo)
+    assert np.array_equal(shown[:24], 255 - photo[:24])
+    assert np.array_equal(shown[24:], photo[24:])
+
+
+def test_a_mask_that_cannot_be_opened_is_a_problem_and_no_end() -> None:
+    beside, photo, look = Beside("no network"), picture(), Look(mask="person")
+    beside.may_open.set()
+    studio = Studio(lambda frame: 255 - frame, look, open_mask=beside.open)
+    wait_for(lambda: np.array_equal(studio(photo), 255 - photo) and look.mask == "off")
+    assert studio.problem == "no network"
+    beside.problem, look.mask = "", "background"  # asked for once more
+    wait_for(lambda: not np.array_equal(studio(photo), 255 - photo))
+    assert studio.problem is None
+
+
+def test_what_a_frame_costs_beside_the_style_is_known() -> None:
+    class Slow(Beside):
+        def __call__(self, frame: Frame) -> Any:
+            threading.Event().wait(0.05)
+            return super().__call__(frame)
+
+    def paint(frame: Frame) -> Frame:
+        threading.Event().wait(0.1)
+        return 255 - frame
+
+    studio = Studio(paint, Look(mask="person"), mask=Slow())  # type: ignore[arg-type]
+    studio(picture(48, 64))
+    assert studio.beside_ms >= 50
+    assert studio.size_px == (64, 48)
+    studio.look.mask = "off"
+    studio(picture())
+    assert studio.beside_ms < 50  # it was 100 and more with the style's time in it
 
 
 @pytest.mark.parametrize(("strength", "expected"), [(0.0, 200), (1.0, 100), (0.5, 150), (0.25, 175)])
@@ -346,7 +406,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_next_session_is_like_the_last(config: Path) -> None:
     assert recall() == Remembered()
-    settings = Remembered(style="udnie", strength=0.4, smoothing=0.2, keep_colours=True, mirror=True, overlay=False)
+    looks = {"strength": 0.4, "smoothing": 0.2, "keep_colours": True, "mirror": True, "overlay": False}
+    settings = Remembered(style="udnie", mask="person", quality="auto", **looks)  # type: ignore[arg-type]
     remember(settings)
     assert recall() == settings
     assert [path.name for path in config.parent.iterdir()] == ["live.json"]
@@ -360,7 +421,17 @@ def test_a_file_that_says_nothing_sound_counts_as_none(config: Path, text: str) 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("strength", 2), ("smoothing", float("nan")), ("mirror", 1), ("style", [])]
+    ("name", "value"),
+    [
+        ("strength", 2),
+        ("smoothing", float("nan")),
+        ("mirror", 1),
+        ("style", []),
+        ("mask", "nobody"),
+        ("mask", None),
+        ("quality", "1000"),
+        ("quality", "auto "),
+    ],
 )
 def test_what_no_flag_could_say_is_not_taken(config: Path, name: str, value: object) -> None:
     config.parent.mkdir(parents=True)

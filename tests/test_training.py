@@ -261,12 +261,38 @@ def test_a_killed_training_resumes_to_the_same_curve(
     with safe_open(sorted((run / "checkpoints").glob("*"))[-1], framework="pt") as checkpoint:
         step = json.loads(checkpoint.metadata()["step"])
     assert step <= 20
+    before_s = load_checkpoint(run).so_far["seconds"]
     done = run_cli("train", "--resume", run)
     assert done.returncode == 0, done.stderr
+    assert json.loads((run / "report.json").read_text())["seconds"] > before_s > 0
     expected, got = losses(unbroken), losses(run)
     for number in range(step + 1, step + 21):
         assert got[number] == expected[number], number
     assert (run / "starry_night.onnx").exists()
+
+
+def test_a_run_keeps_its_painting(unbroken: Path, shared: Path, run_here: RunCli) -> None:
+    other = shared / "paintings" / "great_wave.jpg"
+    done = run_here("train", other, "--resume", unbroken)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"'{other}' is not the painting of this run: give the same" in done.stderr
+
+
+def test_a_grey_transparent_painting_and_few_photos(
+    words: list[object], shared: Path, run_here: RunCli, tmp_path: Path
+) -> None:
+    """Transparency is laid on white; where photos are few, those trained on have to judge, and that is said."""
+    painting, few = tmp_path / "ink.png", words[5]
+    ink = Image.open(shared / "paintings" / "starry_night.jpg").convert("L").crop((0, 0, 200, 300))
+    ink.putalpha(ink.point(lambda level: 255 - level))
+    ink.save(painting)
+    places = ["--photos", few, "--out", tmp_path / "run", "--steps", 2]
+    done = run_here("train", painting, "--vgg-weights", words[7], *SMALL, *places)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 of the photos trained on, too few to spare any: content " in done.stdout
+    assert "(measured with strokes of size 1, as for every style, and not 0.333)" in done.stdout
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["photos"]["judged_on_unseen"] is False
+    assert (tmp_path / "run" / "ink.onnx").is_file()
 
 
 def test_a_training_from_another_begins_where_that_one_ended(
@@ -432,6 +458,16 @@ def dot(photo: Path) -> bytes:
     return bytes(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1])
 
 
+def flat(photo: Path) -> bytes:
+    return bytes(cv2.imencode(".png", np.full((90, 120, 3), 77, np.uint8))[1])
+
+
+def invisible(photo: Path) -> bytes:
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 4), np.uint8)
+    picture[..., 3] = 0
+    return bytes(cv2.imencode(".png", picture)[1])
+
+
 def text(photo: Path) -> bytes:
     return b"not a picture"
 
@@ -442,6 +478,8 @@ def text(photo: Path) -> bytes:
         (truncated, "cannot be read"),
         (huge, "claims more than"),
         (dot, "is 1x1 px: expected at least 16x16"),
+        (flat, "is one flat colour: there is nothing to learn from it"),
+        (invisible, "is one flat colour: there is nothing to learn from it"),
         (text, "is not a JPEG, PNG or WebP picture"),
     ],
 )

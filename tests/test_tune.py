@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 
 from allaprima.cli import main, parse
 from allaprima.commands import train as train_command
+from allaprima.commands import tune as tune_command
 from allaprima.errors import InputError
 from allaprima.pictures import read_picture, write_picture
 from allaprima.train import study_plots
@@ -438,6 +440,21 @@ def test_real_paintings(searched: "subprocess.CompletedProcess[str]", words: lis
     for path, report in zip(reports, contents, strict=True):
         with_small_terms = values[int(path.parts[-3])][path.parts[-2]]
         assert report["figures"]["j"] < with_small_terms < report["figures"]["j"] + 3
+
+
+def test_whatever_is_not_searched_makes_trials_comparable(
+    words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse(tune_command, "tune", [*map(str, words[1:]), "--over", "learning_rate,grid_weight"])
+    before = config.comparable
+    assert {"--tv-weight", "--motion-weight", "--steps", "--style-layers"} < before.keys()
+    assert before.keys().isdisjoint({"--learning-rate", "--grid-weight", "--out", "--workers"})
+    assert re.fullmatch(r"base \([0-9a-f]{12}\)|scratch", before["--from"])
+    another = tmp_path / "base"
+    another.write_bytes(b"another base")
+    monkeypatch.setattr("allaprima.train.start.BASE_FILE", another)
+    config.from_ = "base"
+    assert config.comparable["--from"] != before["--from"]
 
 
 def test_the_best_settings_can_be_trained_with(

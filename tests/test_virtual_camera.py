@@ -1,17 +1,24 @@
 """The virtual camera, through pyvirtualcam: a back end of ours sees what a real one would; the real one where it is."""
 
+import socket
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, ClassVar
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import pytest
-from clips import Picture, distance, moving_picture
+from clips import Picture, distance, moving_picture, read_clip
+from tiny import frame_style
 
+from allaprima.cli import main
 from allaprima.errors import InputError
+from allaprima.infer.demo import DemoCamera
 from allaprima.infer.sinks import fit
 from allaprima.infer.virtual_camera import VirtualCamera
 
@@ -58,6 +65,39 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Device]]:
     pyvirtualcam.register_backend("ours", Device)
     yield Device.opened
     assert [device.closed for device in Device.opened] == len(Device.opened) * [1]
+
+
+def test_a_session_with_every_sink_but_a_window(
+    devices: list[Device], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As words of `cam`: nobody is in the demo, so with --mask person nothing of it is painted."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    served: list[bytes] = []
+
+    def browse() -> None:
+        while not served:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/frame.jpg", timeout=5) as answer:
+                served.append(answer.read())
+
+    browser = threading.Thread(target=browse)
+    browser.start()
+    recording, style = tmp_path / "out.mkv", frame_style(tmp_path / "negative.onnx")
+    words = ["--style", str(style), "--size", "320x240", "--no-window", "--seconds", "2", "--record", str(recording)]
+    words += ["--virtual-device", "our device", "--serve", str(port), "--mask", "person", "--quality", "50", "--fade"]
+    assert main(["cam", "demo", *words]) == 0
+    browser.join()
+    said = capsys.readouterr()
+    assert said.err == ""
+    for line in ("virtual camera our device", f"serving http://127.0.0.1:{port}/", f"recording to {recording}"):
+        assert line in said.out
+    [device], recorded = devices, read_clip(recording)
+    assert (device.width, device.height, device.fps) == (320, 240, 30)
+    assert len(device.pictures) == len(recorded.times) > 10
+    jpeg = np.asarray(cv2.imdecode(np.frombuffer(served[0], np.uint8), cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
+    first = DemoCamera(size=(320, 240), notes=[]).draw(0)
+    for picture in (device.pictures[0], recorded.pictures[0], jpeg):
+        assert distance(picture, first) < 25 < distance(picture, 255 - first)
 
 
 def test_it_gets_every_frame_as_it_comes(devices: list[Device]) -> None:

@@ -117,7 +117,8 @@ def motion_error(stylize: Stylize, motions: Iterable[Motion]) -> float:
         back = Warp(motion.flow)
         photo = abs(back(motion.second) - luma(motion.first))
         seen = back.inside & (photo < OCCLUDED)
-        painting = abs(back(stylize(motion.second)) - luma(stylize(motion.first)))
+        first, second = luma(stylize(motion.first)), stylize(motion.second)  # in their order: it may look back
+        painting = abs(back(second) - first)
         painted += float(painting[seen].mean())
         own += float(photo[seen].mean())
     return _ratio(painted, own)

@@ -7,7 +7,7 @@ checkpoint's name is whole, and a full disk leaves the older ones as they were.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class Checkpoint:
     """Architecture and SHA-256 of the loss network's weights."""
     photos: str
     """Fingerprint of the photo list."""
+    painting: str = ""
+    """Digest of the painting; "" in checkpoints of before."""
+    so_far: dict[str, Any] = field(default_factory=dict)
+    """What the report has to say of the steps up to here: `seconds`, `rollbacks`, `notes`."""
     network: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     """Adam's state as `INDEX.KEY`; see `pack_optimizer`."""
@@ -83,6 +87,8 @@ class Checkpoint:
             "position": self.step * self.config.batch,  # photos drawn from the stream so far
             "loss_network": self.loss_network,
             "photos": self.photos,
+            "painting": self.painting,
+            "so_far": self.so_far,
         }
         return {"format": FORMAT} | {key: json.dumps(value) for key, value in values.items()}
 
@@ -119,6 +125,8 @@ def _unpack(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
         rate_scale=float(json.loads(metadata["rate_scale"])),
         loss_network=dict(json.loads(metadata["loss_network"])),
         photos=str(json.loads(metadata["photos"])),
+        painting=str(json.loads(metadata.get("painting", '""'))),
+        so_far=dict(json.loads(metadata.get("so_far", "{}"))),
         network=part("network."),
         optimizer=part("optimizer."),
         random=tensors["random.torch"],

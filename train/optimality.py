@@ -32,7 +32,7 @@ from .config import CONTENT_LAYER, STYLE_LAYERS
 from .evaluate import YARDSTICK_PX, Distances, Figures, distances, evaluate
 from .losses import PerceptualLoss
 from .optimize import Descent, PictureLoss, white_noise
-from .photos import resize_shorter, to_frame, to_tensor
+from .photos import resize_shorter, to_frame, to_tensor, views
 from .tensor_files import read_tensors, write_tensors
 
 RATIO_PX = 256
@@ -76,8 +76,10 @@ class SlowMethod:
     def __init__(self, vgg: VGGFeatures, vgg_sha256: str, painting: Frame, *, cache: Path | None) -> None:
         self.vgg, self.vgg_sha256, self.cache = vgg.to(memory_format=torch.channels_last), vgg_sha256, cache
         self.painting = resize_shorter(painting, YARDSTICK_PX)
+        seen = views(painting, YARDSTICK_PX).to(self.vgg.mean.device)
+        self._parts = len(seen)
         with torch.no_grad():
-            self._activations = self.vgg(self._tensor(self.painting))
+            self._activations = self.vgg(seen)
 
     def paint(
         self,
@@ -132,7 +134,9 @@ class SlowMethod:
 
     def _key(self, photo: Frame, **asked: Any) -> str:
         """All that the result depends on, as JSON."""
-        pictures = {"photo": digest(photo), "painting": digest(self.painting)}
+        pictures: dict[str, Any] = {"photo": digest(photo), "painting": digest(self.painting)}
+        if self._parts > 1:  # of a panorama
+            pictures["parts"] = self._parts
         return json.dumps({"format": FORMAT, "vgg": self.vgg_sha256, **pictures, **asked}, sort_keys=True)
 
     def _place(self, key: str) -> Path | None:

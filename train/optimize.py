@@ -31,7 +31,7 @@ from .checkpoint import pack_optimizer, unpack_optimizer
 from .config import OptimizeConfig
 from .device import best_device, free_bytes, keep_freed_memory
 from .losses import PerceptualLoss
-from .photos import resize, resize_shorter, to_frame, to_tensor
+from .photos import resize, to_frame, to_tensor, views
 from .strength import style_weight
 from .tensor_files import read_tensors, write_tensors
 from .view import ClampWithGradient
@@ -180,10 +180,13 @@ def scale_sizes(height: int, width: int, scales: int | None) -> list[tuple[int, 
     return [(round(height * factor), round(width * factor)) for factor in factors]
 
 
-def memory_bytes(vgg: VGGFeatures, height: int, width: int, optimizer: OptimizerName) -> int:
+def memory_bytes(
+    vgg: VGGFeatures, height: int, width: int, optimizer: OptimizerName, *, painting_pixels: int = 0
+) -> int:
     """What painting a picture of this size takes on top of the program: activations with gradients, and the optimizer.
 
-    Calibrated from 128 to 768 px with both optimizers and poolings; `tests/test_optimize.py` measures it again.
+    A large painting may need more than that by itself, for its activations alone. Calibrated from 128 to 768 px with
+    both optimizers and poolings; `tests/test_optimize.py` measures it again.
     """
     per_pixel, scale, channels = 0.0, 1.0, 3
     for module in vgg.features:
@@ -194,7 +197,8 @@ def memory_bytes(vgg: VGGFeatures, height: int, width: int, optimizer: Optimizer
             scale *= 4
             per_pixel += channels / scale
     pictures = LBFGS_PICTURES if optimizer == "lbfgs" else ADAM_PICTURES
-    return FIXED_BYTES + round(4 * height * width * (WITH_GRADIENTS * per_pixel + 3 * pictures))
+    painted = height * width * (WITH_GRADIENTS * per_pixel + 3 * pictures)
+    return FIXED_BYTES + round(4 * max(painted, painting_pixels * per_pixel))
 
 
 # The whole of it, as `allaprima optimize` runs it.
@@ -258,7 +262,9 @@ class Optimization:
             weights=config.vgg_weights,
         )
         self.vgg = vgg.to(self.device).to(memory_format=torch.channels_last)
-        self.memory_bytes = memory_bytes(vgg, *self.sizes[-1], config.optimizer)
+        self.memory_bytes = memory_bytes(
+            vgg, *self.sizes[-1], config.optimizer, painting_pixels=self._painting_pixels()
+        )
         """The estimate of what it takes on top of the program."""
         self._check_memory()
         self._inputs = _fingerprint(self.photo, self.painting, sha256)
@@ -344,7 +350,7 @@ class Optimization:
     def _loss(self) -> PerceptualLoss:
         c, size = self.config, self.sizes[self.scale]
         style_px = (c.style_size or min(self.sizes[-1])) * min(size) / min(self.sizes[-1])
-        painting = to_tensor(resize_shorter(self.painting, max(MIN_SIZE_PX, round(style_px)))).to(self.device)
+        painting = views(self.painting, max(MIN_SIZE_PX, round(style_px))).to(self.device)
         with torch.no_grad():
             activations = self.vgg(painting.to(memory_format=torch.channels_last))
         return PerceptualLoss(
@@ -363,6 +369,11 @@ class Optimization:
     def _photo_tensor(self) -> Tensor:
         return to_tensor(self.photo_at(*self.sizes[self.scale])).to(self.device)
 
+    def _painting_pixels(self) -> int:
+        """Of the painting at its largest."""
+        shorter, longer = sorted(self.painting.shape[:2])
+        return int((self.config.style_size or min(self.sizes[-1])) ** 2 * longer / shorter)
+
     def _take_up(self, state: State) -> None:
         try:
             self._descent.unpack(state.tensors)
@@ -379,6 +390,7 @@ class Optimization:
             raise InputError(
                 f"{self.size_name(-1)} would take about {self.memory_bytes / 1e9:.1f} GB of memory, "
                 f"{free / 1e9:.1f} are free: give a smaller --size"
+                + (" or --style-size" if self.config.style_size else "")
                 + ("" if self.config.optimizer == "adam" else ", or --optimizer adam")
             )
 

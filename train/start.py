@@ -4,6 +4,7 @@ A network that has learnt one painting already sees photos and draws; from there
 base has learnt many (scripts/make_base.py), and stands where all of them are near.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def read_base() -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"the base '{BASE_FILE}' is missing or damaged: reinstall, or --from scratch") from error
     return {name: value.float() for name, value in tensors.items()}
+
+
+def digest_of_base() -> str:
+    """Twelve digits that tell one base from another."""
+    return hashlib.sha256(BASE_FILE.read_bytes()).hexdigest()[:12]
 
 
 def write_base(weights: Mapping[str, Tensor]) -> None:

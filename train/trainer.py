@@ -84,19 +84,27 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, network: ImageTransformer | None = None) -> None:
         checkpoint = load_checkpoint(config.resume) if config.resume else None
-        self.result = Result()
+        self.result = _result_so_far(checkpoint)
+        self._old_notes, self._old_rollbacks = len(self.result.notes), self.result.rollbacks
+        self._since_s: float | None = None  # when `run` began
         if checkpoint:
             if ignored := config.ignored_by_resume:
-                self.result.notes.append(f"{', '.join(ignored)}: ignored, a resumed run keeps its settings")
+                self._note(f"{', '.join(ignored)}: ignored, a resumed run keeps its settings")
             config = config.resumed(checkpoint.config)
         self.config = config = replace(config, photos=config.photos or SYNTHETIC)
         if config.made_up and not config.flip and not checkpoint:
-            self.result.notes.append("--no-flip: ignored, synthetic photos are never mirrored")
+            self._note("--no-flip: ignored, synthetic photos are never mirrored")
         assert config.painting is not None
         self.painting = read_picture(config.painting, what="painting")
         if self.painting.std(axis=(0, 1)).max() < FLAT:
             raise InputError(f"painting '{config.painting}' is one flat colour: there is nothing to learn from it")
+        if checkpoint and checkpoint.painting not in {"", optimality.digest(self.painting)}:
+            raise InputError(
+                f"'{config.painting}' is not the painting of this run: give the same, or train it anew (--from base)"
+            )
         self.photos, held_out = _photos(config)
+        self.judged_on_unseen = not set(held_out) & set(self.photos.paths)
+        """Whether the photos that figures are of are not trained on."""
         planned = Schedule.plan(config, _steps(config, len(self.photos)))
         self.schedule = checkpoint.schedule if checkpoint else planned
 
@@ -137,7 +145,7 @@ class Trainer:
         self.step = checkpoint.step if checkpoint else 0
         self.guard = Guard(rate_scale=checkpoint.rate_scale if checkpoint else 1.0)
         if self.is_main and config.loss_network == COMPACT and not self.yardstick:
-            self.result.notes.append(NO_YARDSTICK)
+            self._note(NO_YARDSTICK)
         self.val_photos = _unseen(config, held_out) if self.is_main else []
         self._unseen = [middle_crop(photo, config.size).to(self.device) for photo in self.val_photos]
         self._photos_changed = checkpoint is not None and checkpoint.photos != self.photos.fingerprint
@@ -148,7 +156,7 @@ class Trainer:
     def __enter__(self) -> "Trainer":
         self.folder.open(self.config, first_step=self.step, painting=self.painting)
         if self._photos_changed:
-            self.result.notes.append("the photos are not those this run started with: the losses will differ")
+            self._note("the photos are not those this run started with: the losses will differ")
         return self
 
     def __exit__(
@@ -173,13 +181,31 @@ class Trainer:
         """Of the whole training, as planned now."""
         return self.schedule.steps
 
+    @property
+    def notes(self) -> list[str]:
+        """What has been noted since this start, before its first step or later."""
+        return self.result.notes[self._old_notes :]
+
+    def _note(self, text: str) -> None:
+        if text not in self.result.notes:
+            self.result.notes.append(text)
+
+    @property
+    def _rollbacks(self) -> int:
+        return self._old_rollbacks + self.guard.rollbacks
+
+    @property
+    def _seconds(self) -> float:
+        """That the steps up to here have taken, those before a resumption as well."""
+        return self.result.seconds + (time.perf_counter() - self._since_s if self._since_s is not None else 0.0)
+
     def stop(self) -> None:
         """Ask the loop to save and end after the step it is in (what Ctrl-C does)."""
         self._stop = True
 
     def run(self) -> Iterator[Progress]:
         """Train from the present step to the last; a checkpoint is written at the end, whatever ended it."""
-        started, clock = time.perf_counter(), _Clock()
+        self._since_s, clock = time.perf_counter(), _Clock()
         good = newest = self.snapshot()  # a snapshot is good once the steps that follow it went well
         while self.step < self.steps and not self._stop:
             log: list[dict[str, Tensor]] = []
@@ -194,7 +220,7 @@ class Trainer:
                     note = f"step {self.step}: {self.guard.slow_down(trouble)}"
                     self.restore(good)
                     newest = good
-                    self.result.notes.append(note)
+                    self._note(note)
                     yield self._progress(values[-1], clock, note)
                     break  # the stream starts anew at the step gone back to
                 self._write_log(values, clock.lap(len(values) * self.config.batch))
@@ -207,8 +233,8 @@ class Trainer:
                     break
                 if self.step >= self.steps:
                     break
-        self.result.seconds += time.perf_counter() - started
-        self.result.rollbacks = self.guard.rollbacks
+        self.result.seconds, self._since_s = self._seconds, None
+        self.result.rollbacks = self._rollbacks
         self.result.finished = self.step >= self.steps
         self.save()
 
@@ -264,7 +290,12 @@ class Trainer:
         contents = asdict(self.result) | {
             "step": self.step,
             "steps": self.steps,
-            "photos": {"used": self.photos_used, "skipped": self.photos.skipped, "are": self.config.kinds_of_photos},
+            "photos": {
+                "used": self.photos_used,
+                "skipped": self.photos.skipped,
+                "are": self.config.kinds_of_photos,
+                "judged_on_unseen": self.judged_on_unseen,
+            },
             "loss_network": self.loss_network,
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
@@ -281,6 +312,8 @@ class Trainer:
             rate_scale=self.guard.rate_scale,
             loss_network=self.loss_network,
             photos=self.photos.fingerprint,
+            painting=optimality.digest(self.painting),
+            so_far={"seconds": self._seconds, "rollbacks": self._rollbacks, "notes": [*self.result.notes]},
             network=network,
             optimizer=pack_optimizer(self.optimizer),
             random=torch.get_rng_state(),
@@ -345,8 +378,9 @@ class Trainer:
         j = self.accelerator.reduce(j, reduction="sum")
         if not self.schedule.judge(self.step, j.item()):
             return ""
-        note = f"step {self.step}: J of unseen photos no longer falls, ending at step {self.steps}"
-        self.result.notes.append(note)
+        judged = "unseen photos" if self.judged_on_unseen else "the photos"
+        note = f"step {self.step}: J of {judged} no longer falls, ending at step {self.steps}"
+        self._note(note)
         return note
 
     @property
@@ -405,6 +439,16 @@ class Trainer:
         per_second = clock.images_per_second
         left = (self.steps - self.step) * self.config.batch / per_second if per_second else float("inf")
         return Progress(self.step, self.steps, losses, rate, per_second, left, note)
+
+
+def _result_so_far(checkpoint: Checkpoint | None) -> Result:
+    """What a report has of the steps before; a stranger's checkpoint may hold anything."""
+    held = checkpoint.so_far if checkpoint else {}
+    try:
+        seconds, rollbacks = float(held.get("seconds", 0)), int(held.get("rollbacks", 0))
+        return Result(seconds=seconds, rollbacks=rollbacks, notes=[str(note) for note in held.get("notes", [])])
+    except (TypeError, ValueError):
+        return Result()
 
 
 class _Clock:

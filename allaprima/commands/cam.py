@@ -53,9 +53,11 @@ class Config(StyleFlags):
     record: str | None = None
     """Record what is painted to this file: .mp4, .m4v, .mov or .mkv. It plays even after a crash or a full disk."""
     record_sound: bool = False
-    """Record the microphone as well."""
+    """Record the microphone as well, with --record and with the key r."""
     virtual_camera: bool = False
     """Be a camera that other programs can choose; needs allaprima[vcam] and a virtual device."""
+    virtual_device: str | None = None
+    """Be this one of several, such as /dev/video9 or "Unity Video Capture"."""
     serve: int | None = None
     """Show it to browsers at http://127.0.0.1:PORT/, as MJPEG at /stream; 0 takes any free port."""
     serve_host: str = "127.0.0.1"
@@ -71,7 +73,7 @@ class Config(StyleFlags):
     """Keep the colours of the photo: only light and dark come from the painting."""
     mirror: bool | None = None
     """Swap left and right, as in a mirror."""
-    mask: Literal["off", "person", "background"] = "off"
+    mask: Literal["off", "person", "background"] | None = None
     """Paint everything, only the person, or only the background."""
     mask_model: str | None = None
     """Another network that finds the person: an ONNX file, RGB in 0..1 in, the person's probability out."""
@@ -82,7 +84,7 @@ class Config(StyleFlags):
     """Size to ask the camera for, such as 640x480; what it gives is said at the start."""
     fps: float | None = None
     """Frames per second to ask the camera for, and to hold with --quality auto."""
-    quality: str = "100"
+    quality: str | None = None
     """Percentage of the frame's sides to paint at, or `auto`: smaller whenever the frame rate would not hold."""
     loop: bool = False
     """Play a video file again and again."""
@@ -100,8 +102,9 @@ class Config(StyleFlags):
                 raise InputError(f"--{name}: got {value}, expected 0 to 1")
         if self.serve is not None and not 0 <= self.serve <= 65535:
             raise InputError(f"--serve: got {self.serve}, expected a port, 0 to 65535")
-        if self.record_sound and not self.record:
-            raise InputError("--record-sound needs --record FILE")
+        self.virtual_camera = self.virtual_camera or self.virtual_device is not None
+        if self.record_sound and not (self.record or self.window):
+            raise InputError("--record-sound needs --record FILE, or a window and its key r")
         if not (self.window or self.record or self.virtual_camera or self.serve is not None):
             raise InputError("--no-window leaves nothing to do: add --record FILE, --serve PORT or --virtual-camera")
 
@@ -132,14 +135,15 @@ class _Session:
 
         self.config, self.before = config, recall()
         size = parse_size(config.size) if config.size else None
-        steps = parse_quality(config.quality)
+        steps = parse_quality(config.quality or self.before.quality)
         self._check_places()
         self.look = self._look()
         self.rack = self._open_rack()
         self.tally, self.stop = Tally(), Event()
-        if config.mask != "off" or config.mask_model:
-            Mask(config.mask_model or PERSON_MODEL)  # what is wrong with it is said now, not in mid-session
-        microphone = self._open_microphone(stack)
+        open_mask = partial(Mask, config.mask_model or PERSON_MODEL, provider=config.provider, threads=config.threads)
+        asked_for = config.mask_model or config.mask in {"person", "background"}
+        mask = open_mask() if asked_for else None  # what is wrong with it is said now, not in mid-session
+        self.microphone = self._open_microphone(stack)
         self.camera = SteadyCamera(partial(open_camera, config.source, size=size, fps=config.fps, loop=config.loop))
         self.newest = NewestFrame(self.camera)
         self.quality = Quality(
@@ -147,15 +151,17 @@ class _Session:
             steps,
             target_fps=config.fps or FPS,
             dropped=lambda: self.newest.dropped,
+            beside_ms=lambda: self.studio.beside_ms,
             on_change=lambda change: self.say(str(change)),
         )
         self.studio = Studio(
             self.quality,
             self.look,
-            open_mask=partial(Mask, config.mask_model or PERSON_MODEL),
+            mask=mask,
+            open_mask=open_mask,
             turning=lambda: self.rack.turning,
         )
-        self.recorder = Recorder(microphone=microphone)
+        self.recorder = Recorder(microphone=self.microphone)
         if config.record:
             self.recorder.start(Path(config.record))
         self.controls = Controls(self.look, self.rack, more=self._keys())
@@ -163,6 +169,8 @@ class _Session:
         self.sinks = self._sinks()
         self._stack = stack
         self._noted, self._was_lost = list(self.camera.notes), False
+        self._problems: tuple[str | None, ...] = ()
+        self._said: set[str] = set()
         where = f"{self.rack.stylizer.name} on {self.rack.stylizer.provider}"
         for line in (f"{self.camera.description}, {where}", *self._noted):
             console.print(line)
@@ -188,23 +196,34 @@ class _Session:
                     stopped=self._stopped,
                     on_problem=self.say,
                 )
+            if (problem := self.recorder.problem) and problem not in self._said:
+                raise InputError(problem)  # it came with the file's last bytes
         finally:
             if self.tally.frames:
                 console.print(_summary(self.tally.report(dropped=self.newest.dropped), self.config.record))
+                self._remember()
             for note in self.camera.notes[len(self._noted) :]:
                 console.print(note)
-        self._remember()
 
     def _stopped(self) -> bool:
         """Whether to end; asked after every frame, and while there is none."""
+        self._tell_news()
+        return self.stop.is_set()
+
+    def _tell_news(self) -> None:
+        """Say what has happened beside the sinks: to the camera, the style chosen, the mask, the microphone."""
         lost = self.camera.lost is not None
         if lost != self._was_lost:
             self._was_lost = lost
             self.say(f"{self.camera.name} {self.camera.lost}" if lost else f"{self.camera.name} is back")
-        return self.stop.is_set()
+        problems = tuple(part.problem for part in (self.rack, self.studio, self.microphone) if part)
+        for problem in set(problems).difference(self._problems, [None]):
+            self.say(str(problem))
+        self._problems = problems
 
     def say(self, text: str) -> None:
         """Into the window and onto the terminal."""
+        self._said.add(text)
         self.controls.say(text)
         print(f"allaprima: {text}", file=sys.stderr)
 
@@ -232,7 +251,7 @@ class _Session:
             smoothing=chosen("smooth", "smoothing"),
             keep_colours=chosen("keep_colours", "keep_colours"),
             mirror=chosen("mirror", "mirror"),
-            mask=self.config.mask,
+            mask=chosen("mask", "mask"),
         )
 
     def _open_rack(self) -> "Rack":
@@ -259,7 +278,7 @@ class _Session:
         if config.virtual_camera:
             from ..infer.virtual_camera import VirtualCamera
 
-            sinks.append(VirtualCamera(fps=config.fps or FPS))
+            sinks.append(VirtualCamera(fps=config.fps or FPS, device=config.virtual_device))
         if config.serve is not None:
             from ..infer.mjpeg_server import MjpegServer
 
@@ -317,7 +336,8 @@ class _Session:
 
         if path := self.recorder.path:
             self.recorder.stop()
-            self.say(f"recorded {path}")
+            if not self.recorder.problem:
+                self.say(f"recorded {path}")
         else:
             [path] = new_paths(Path(self.config.snapshots), datetime.now(), ".mp4")
             self.recorder.start(path)
@@ -325,15 +345,19 @@ class _Session:
 
     def _figures(self) -> list[str]:
         """What stands over the picture."""
+        from ..infer.quality import scaled_size
+
         now = self.tally.lately(dropped=self.newest.dropped)
         rates = f"{now.fps:.1f} fps  {now.latency_p50_ms:.0f} / {now.latency_p95_ms:.0f} ms  {now.dropped} dropped"
-        size = f"{self.quality.scale:.0%}{' by itself' if self.quality.automatic else ''}"
+        if lost := self.camera.lost:
+            rates = f"camera lost: {lost}"
+        width, height = self.studio.size_px
+        height, width = scaled_size(height, width, self.quality.scale)
+        size = f"{width}x{height}{' by itself' if self.quality.automatic else ''}"
         style = f"{self.rack.stylizer.name}{' (loading the next)' if self.rack.loading else ''}"
         lines = [rates, f"{style}  {self.rack.stylizer.provider}  {size}"]
         if path := self.recorder.path:
             lines.append(f"REC {path.name}")
-        if lost := self.camera.lost:
-            lines.append(f"camera lost: {lost}")
         return lines
 
     def _remember(self) -> None:
@@ -346,6 +370,8 @@ class _Session:
                 keep_colours=self.look.keep_colours,
                 mirror=self.look.mirror,
                 overlay=self.controls.overlay,
+                mask=self.look.mask,
+                quality="auto" if self.quality.automatic else f"{100 * self.quality.scale:.0f}",
             )
         )
 

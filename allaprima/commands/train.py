@@ -109,7 +109,7 @@ def _introduce(trainer: "Trainer") -> None:
     )
     if made_up:
         console.print(real_ones_are_better())
-    for note in trainer.result.notes:
+    for note in trainer.notes:
         print(f"allaprima: {note}", file=sys.stderr)
 
 
@@ -129,8 +129,17 @@ def _time_left(progress: "Progress") -> str:
 def _summary(trainer: "Trainer", path: Path, faster: Path | None) -> None:
     result = trainer.result
     if f := result.figures:
-        unseen = "unseen synthetic" if trainer.config.judged_by_made_up else "unseen"
-        console.print(f"on {f.photos} {unseen} photos: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
+        synthetic = "synthetic " if trainer.config.judged_by_made_up else ""
+        photos = (
+            f"unseen {synthetic}photos"
+            if trainer.judged_on_unseen
+            else "of the photos trained on, too few to spare any"
+        )
+        console.print(f"on {f.photos} {photos}: content {f.content:.3f}, style {f.style:.4f}, J {f.j:.3f}")
+        if trainer.config.stroke_size != 1:
+            console.print(
+                f"(measured with strokes of size 1, as for every style, and not {trainer.config.stroke_size:g})"
+            )
         if f.optimality_ratio is not None:
             console.print(f"J is {f.optimality_ratio:.2f} times the least possible, on {f.ratio_photos} of them")
     if trainer.photos.skipped:

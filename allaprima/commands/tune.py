@@ -7,7 +7,7 @@ study.db, best.yaml, plots and trials/. To use the best: allaprima train PAINTIN
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..files import replacing
 from ..flags import flag_name
 from ..terminal import console, on_interrupt, printable, progress_bar, show_table
-from ..train.config import TrainConfig
+from ..train.config import BASE, PLACES, TrainConfig
 from ..train.space import SMALL_TERMS, USUAL, Space, Value, parse_names, search_space
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from ..train.tune import Attempt, Outcome, Study
 
 BEST = "best.yaml"
+_DIFFERS = frozenset({
+    *PLACES, "out", "resume", "from_", "epochs", "style_weight", "preview_every", "checkpoint_every",
+    "keep_checkpoints", "workers", "proof", "int8", "name", "title", "artist", "year", "licence",
+})  # fmt: skip
+"""Settings of a training that trials may differ in and are comparable still, or that other facts stand for."""
 BEST_SHOWN = 5
 
 
@@ -114,8 +119,13 @@ class Config:
     @property
     def comparable(self) -> dict[str, Any]:
         """Flags that make trials comparable."""
-        names = ("steps", "size", "batch", "stroke_size", "build", "seed")
-        return {flag_name(name): getattr(self, name) for name in names} | {flag_name("from_"): self.start}
+        from ..train.start import digest_of_base
+
+        training = self.training(Path(self.paintings[0]))
+        searched = {*self.space, *_DIFFERS}
+        fixed = {flag_name(f.name): getattr(training, f.name) for f in fields(training) if f.name not in searched}
+        start = f"{self.start} ({digest_of_base()})" if self.start == BASE else self.start
+        return fixed | {flag_name("from_"): start}
 
     @property
     def start(self) -> str:
