@@ -1,6 +1,5 @@
 """`allaprima cam` as a user runs it: a real network camera on loopback, a real window on a virtual screen."""
 
-import ctypes
 import json
 import os
 import re
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import av
 import av.error
@@ -25,6 +23,7 @@ from conftest import ROOT, RunCli
 from mjpeg import MjpegCamera, number_of, numbered_pictures
 from PIL import Image
 from tiny import frame_style
+from window_manager import click_the_cross, managing
 
 from allaprima.gallery import shipped_styles
 from allaprima.infer.overlay import draw_lines
@@ -431,47 +430,20 @@ def test_keys_of_the_look_do_what_the_help_says(tmp_path: Path, negative: Path, 
 
 
 def test_keys_of_the_window_do_what_the_help_says(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
-    with driven(negative, display, tmp_path) as hand:
+    with managing(display["DISPLAY"]), driven(negative, display, tmp_path) as hand:
         hand.press("d", lambda: hand.says("painted at 85%"))
         hand.press("u", lambda: hand.says("painted at 100%"))
         hand.press("a", lambda: hand.says("size by itself"))
         hand.press("o", lambda: bool((np.abs(hand.shown()[:60, :150] - np.array(NOT_ORANGE)) < 16).all()))
+        hand.press("f", lambda: hand.shown().shape == (600, 800, 3))
+        hand.press("f", lambda: hand.shown().shape == (240, 320, 3))
         hand.press("Escape", lambda: hand.process.poll() is not None)
     settings = last_settings(tmp_path)
     assert (settings["quality"], settings["overlay"]) == ("auto", False)
 
 
-class ClientMessage(ctypes.Structure):
-    """Xlib's XClientMessageEvent."""
-
-    _fields_: ClassVar = [
-        ("type", ctypes.c_int),
-        ("serial", ctypes.c_ulong),
-        ("send_event", ctypes.c_int),
-        ("display", ctypes.c_void_p),
-        ("window", ctypes.c_ulong),
-        ("message_type", ctypes.c_ulong),
-        ("format", ctypes.c_int),
-        ("data", ctypes.c_long * 5),
-    ]
-
-
-def click_the_cross(display: str, window: int) -> None:
-    """Ask a window to close, as a window manager does whose cross is clicked."""
-    xlib = ctypes.CDLL("libX11.so.6")
-    xlib.XOpenDisplay.restype, xlib.XInternAtom.restype = ctypes.c_void_p, ctypes.c_ulong
-    connection = ctypes.c_void_p(xlib.XOpenDisplay(display.encode()))
-    event = (ctypes.c_char * 192)()  # an XEvent's size
-    message = ClientMessage.from_buffer(event)
-    message.type, message.window, message.format = 33, window, 32
-    message.message_type = xlib.XInternAtom(connection, b"WM_PROTOCOLS", 0)
-    message.data[0] = xlib.XInternAtom(connection, b"WM_DELETE_WINDOW", 0)
-    xlib.XSendEvent(connection, ctypes.c_ulong(window), 0, ctypes.c_long(0), event)
-    xlib.XCloseDisplay(connection)
-
-
 def test_the_cross_ends_the_session_well(tmp_path: Path, negative: Path, display: dict[str, str]) -> None:
-    with driven(negative, display, tmp_path) as hand:
+    with managing(display["DISPLAY"]), driven(negative, display, tmp_path) as hand:
         click_the_cross(display["DISPLAY"], int(hand.window))
         stdout, stderr = hand.process.communicate()
     assert (hand.process.returncode, stderr) == (0, "")

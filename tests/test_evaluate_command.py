@@ -188,6 +188,7 @@ def test_the_photo_itself_as_a_painting(vgg: VGGFeatures) -> None:
     assert sorted(got.examples[0].slow) == [1, 2, 6]
 
 
+@pytest.mark.usefixtures("small_yardstick")
 def test_of_a_panorama_all_judge_the_same_parts(vgg: VGGFeatures) -> None:
     painting, photo = np.concatenate([noise(n) // (n + 1) for n in range(12)], axis=1), noise(20)
     [judged] = distances(lambda x: x, vgg, painting, [photo], shorter_px=min(photo.shape[:2]))

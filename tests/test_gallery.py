@@ -96,6 +96,12 @@ def test_no_styles(styles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_at_least_ten_small_styles_ship() -> None:
+    sizes = [path.stat().st_size for path in shipped_styles().values()]
+    assert len(sizes) >= 10
+    assert max(sizes) < 1_500_000
+
+
 def test_what_really_ships_is_one_network_and_has_a_card(run_cli: RunCli) -> None:
     result = run_cli("styles")
     assert (result.returncode, result.stderr) == (0, "")

@@ -501,6 +501,7 @@ def test_a_painting_that_cannot_be_used(
         ({"--photos": "."}, "no JPEG, PNG or WebP"),
         ({"--vgg-weights": "none.pth"}, "VGG weights 'none.pth' (--vgg-weights) do not exist"),
         ({"--size": "8"}, "--size: got 8, expected at least 64"),
+        ({"--strength": "-1"}, "--strength: got -1.0, expected 0 to 2"),
         ({"--style-layers": '{"relu9_9": 1.0}'}, "got 'relu9_9', expected one of"),
         ({"--out": "/proc/run"}, "cannot write '/proc/run'"),
         ({"--resume": "nowhere"}, "run or checkpoint 'nowhere' does not exist"),
