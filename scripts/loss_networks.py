@@ -14,8 +14,11 @@ from typing import Any
 from rich.table import Table
 from trainings import config_of, parse_comparison, report_of
 
+from allaprima.models.features import weights_hash
 from allaprima.terminal import console, show_table
 from allaprima.train.config import COMPACT, LossNetwork
+from allaprima.train.evaluate import YARDSTICK_LAYERS
+from allaprima.train.loss_network import read_compact
 
 NETWORKS: tuple[LossNetwork, ...] = ("vgg19", COMPACT)
 
@@ -40,7 +43,8 @@ def main() -> None:
 
 def train(painting: Path, network: LossNetwork, arguments: argparse.Namespace) -> dict[str, Any]:
     """The report of one training, which is done if it is not there."""
-    return report_of(config_of(arguments, painting, f"{painting.stem}-{network}", loss_network=network))
+    which = f"-{weights_hash(read_compact(YARDSTICK_LAYERS))[:8]}" if network == COMPACT else ""  # there may be others
+    return report_of(config_of(arguments, painting, f"{painting.stem}-{network}{which}", loss_network=network))
 
 
 if __name__ == "__main__":

@@ -54,11 +54,12 @@ HELD_OUT_EVERY = 6
 """Of the paintings, one in so many validates."""
 GROUPS, BATCH = 2, 4
 """Sessions of a step, and examples of each: those of one session share the painting, which is looked at once."""
-SCALES = (1, 2, 4)
-"""In px: how far the gradients are blurred."""
+SCALES = (1, 2, 4, 8)
+"""In px: how far the gradients are blurred; the network that paints works on cells of 8."""
 FEATURES_SHARE = 0.3
 """Of the steps, in which VGG-19's activations are imitated, less and less."""
 FEATURES_OF = 2  # examples of a session: VGG-19 takes most of the time of such a step
+WINDOW_PX = 256
 WARMUP = 0.02
 CLIP = 1.0
 LEAST_VALUE = 1e-3  # below which a distance is nothing
@@ -220,7 +221,7 @@ class Lesson:
         parts = {}
         if self._weight("values") or self._weight("direction"):
             picture = example["picture"]
-            values = judge(self.student, grams_of(self.student, material.painting), example["photo"], picture)
+            values = judge(self.student, self._grams(material), example["photo"], picture)
             if self._weight("values"):
                 ours, theirs = ((v + LEAST_VALUE).log() for v in (values, example["values"]))
                 parts["values"] = (ours - theirs).square().mean()
@@ -233,6 +234,18 @@ class Lesson:
             some = torch.cat([example[name][:FEATURES_OF].detach() for name in ("photo", "picture")])
             parts["features"] = self._likeness(self.student(some), self.vgg(some))
         return parts
+
+    def _grams(self, material: Material) -> dict[str, Tensor]:
+        """Of the painting: the values of the whole, the gradient of a window of it, or they would be most of a step."""
+        random = np.random.default_rng((self.recipe["seed"], self.step, 1))
+        with torch.no_grad():
+            whole = grams_of(self.student, material.painting)
+        view = material.painting[[int(random.integers(len(material.painting)))]]
+        height, width = (min(side, WINDOW_PX) for side in view.shape[2:])
+        top = int(random.integers(view.shape[2] - height + 1))
+        left = int(random.integers(view.shape[3] - width + 1))
+        part = grams_of(self.student, view[..., top : top + height, left : left + width])
+        return {layer: whole[layer] + part[layer] - part[layer].detach() for layer in whole}
 
     def _likeness(self, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
         """How far activations are from VGG-19's, after the linear maps."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_the_soak_leaves_every_reading(style: Path, tmp_path: Path) -> None:
     words = ["--minutes", 0.04, "--every", 0.6, "--sinks", "serve", "--json", tmp_path / "soak.json"]
     done = bench("soak", style, "--size", "64x48", *words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count(" MB\n") == 5  # four readings, and the growth
+    assert done.stdout.count(" MB\n") == 4  # a line for each reading
     assert "drift, last against first: " in done.stdout
     written = json.loads((tmp_path / "soak.json").read_text())
     minutes = written["minutes"]
@@ -75,14 +76,17 @@ def test_the_soak_leaves_every_reading(style: Path, tmp_path: Path) -> None:
 @linux
 def test_a_soak_that_is_interrupted_tells_what_it_has(style: Path) -> None:
     words = [sys.executable, str(ROOT / "scripts/bench.py"), "soak", str(style), "--size", "64x48", "--every", "0.3"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*words, "--sinks", "serve"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*words, "--sinks", "serve"], env=environment, start_new_session=True, **pipes) as process:
         assert process.stdout is not None
         seen = next(line for line in process.stdout if " MB" in line)
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate()
+        try:
+            rest, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:  # once seen, and not explained: whoever hangs shows where
+            os.killpg(process.pid, signal.SIGABRT)
+            rest, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert "% dropped" in seen
     assert "memory growth since the first: " in rest
