@@ -69,9 +69,10 @@ def train(out: Path, flags: list[str]) -> int:
     from make_demo_painting import demo_painting
 
     from allaprima.cli import main as allaprima_main
+    from allaprima.train.run_folder import can_be_resumed
 
     painting, run = out / "demo_painting.png", out / RUN
-    if (run / "checkpoints").is_dir():
+    if can_be_resumed(run):
         return allaprima_main(["train", "--resume", str(run)])
     if not any(flag.startswith(("--loss-network", "--vgg-weights")) for flag in flags):
         flags = ["--loss-network", loss_network(), *flags]

@@ -89,6 +89,8 @@ def main() -> int:
 
 def train(options: argparse.Namespace) -> int:
     """One after the other, as a user would."""
+    from allaprima.train.run_folder import can_be_resumed
+
     paintings = {path.stem: path for path in find_pictures(options.paintings)}
     if unknown := [name for name in options.only if name not in paintings]:
         sys.exit(f"no painting for {', '.join(unknown)} in {options.paintings}")
@@ -98,7 +100,7 @@ def train(options: argparse.Namespace) -> int:
             continue
         words = (
             ["--resume", str(run)]
-            if (run / "checkpoints").is_dir()
+            if can_be_resumed(run)
             else [
                 str(paintings[name]),
                 *("--photos", options.photos, "--val-photos", options.val_photos, "--out", str(run)),

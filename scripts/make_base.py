@@ -29,7 +29,7 @@ from allaprima.terminal import console
 from allaprima.train.config import TrainConfig
 from allaprima.train.losses import PerceptualLoss
 from allaprima.train.objective import Network, Objective
-from allaprima.train.run_folder import CHECKPOINTS
+from allaprima.train.run_folder import can_be_resumed
 from allaprima.train.start import BASE_FILE, write_base
 from allaprima.train.trainer import Trainer
 
@@ -79,7 +79,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
         vgg_weights=arguments.vgg_weights,
         from_="scratch",
         out=arguments.out,
-        resume=arguments.out if (arguments.out / CHECKPOINTS).is_dir() else None,
+        resume=arguments.out if can_be_resumed(arguments.out) else None,
         steps=arguments.steps,
         batch=arguments.batch,
         workers=arguments.workers,

@@ -10,7 +10,7 @@ from allaprima.models.transformer import ImageTransformer, build
 from allaprima.terminal import console
 from allaprima.train.checkpoint import load_checkpoint
 from allaprima.train.config import DEFAULT_STEPS, TrainConfig
-from allaprima.train.run_folder import CHECKPOINTS, REPORT
+from allaprima.train.run_folder import REPORT, can_be_resumed
 from allaprima.train.steadiness import Disturbance
 from allaprima.train.trainer import Trainer
 
@@ -71,7 +71,7 @@ def report_of(
     run = config.out
     assert run is not None
     if not (run / REPORT).exists():
-        if (run / CHECKPOINTS).is_dir():
+        if can_be_resumed(run):
             config = replace(config, resume=run)
         with Trainer(config, network) as trainer:
             trainer.objective.disturbance = disturbance or trainer.objective.disturbance

@@ -36,6 +36,7 @@ from allaprima.train.photos import (
     to_tensor,
     views,
 )
+from allaprima.train.run_folder import can_be_resumed
 from allaprima.train.schedule import JUDGE_EVERY, WINDOW, Schedule
 from allaprima.train.start import BASE_FILE, start_from, write_base
 from allaprima.train.strength import BALANCE, recolour, style_weight
@@ -571,3 +572,11 @@ def test_memory_that_is_freed_stays_for_the_next_step() -> None:
     if not keep_freed_memory():
         pytest.skip("not glibc")
     assert faults(100) < 300_000  # of 1,024,000 pages: small blocks settle in between, until each has its place
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    assert not can_be_resumed(tmp_path / "none")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert not can_be_resumed(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "step-0000010.safetensors").touch()
+    assert can_be_resumed(tmp_path / "run")

@@ -132,6 +132,11 @@ class RunFolder:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
+def can_be_resumed(run: Path) -> bool:
+    """Whether a training has come to its first checkpoint there; one that was stopped before begins anew."""
+    return bool(checkpoints_in(run / CHECKPOINTS))
+
+
 def read_figures(run: Path, *, step: int) -> Figures | None:
     """The figures in a run's report, if it was measured after this very step."""
     report = (run if run.is_dir() else run.parent.parent) / REPORT
