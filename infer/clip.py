@@ -215,7 +215,8 @@ def open_stream(url: str) -> Clip:
     options = {
         "protocol_whitelist": PROTOCOLS[parts.scheme],
         "format_whitelist": LIVE_CONTAINERS,
-        **({"rtsp_transport": "tcp"} if parts.scheme == "rtsp" else {}),  # over UDP lost packets smear the picture
+        # Over UDP lost packets smear the picture; some cameras know nothing else.
+        **({"rtsp_flags": "prefer_tcp"} if parts.scheme == "rtsp" else {}),
     }
     try:
         container = av.open(url, options=options, metadata_errors="replace", timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture
 from mjpeg import MjpegCamera, number_of, numbered_pictures
-from rtsp import RtspCamera
+from rtsp_camera import OthersRtspCamera, RtspCamera
 
 from allaprima.errors import InputError
 from allaprima.infer import device, steady
@@ -31,7 +31,7 @@ from allaprima.pictures import write_picture
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Video4Linux2 is of Linux")
 servers = pytest.mark.parametrize("server", [MjpegCamera, RtspCamera])
-Server = Callable[..., MjpegCamera | RtspCamera]
+Server = Callable[..., MjpegCamera | RtspCamera | OthersRtspCamera]
 
 
 @pytest.fixture(autouse=True)
@@ -454,7 +454,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steady, "PAUSES_S", (0.05, 0.1, 0.2))
 
 
-@servers
+@pytest.mark.parametrize("server", [MjpegCamera, RtspCamera, OthersRtspCamera])
 def test_a_server_that_is_killed_and_restarted(server: Server, soon: None) -> None:
     with server(numbered_pictures(200), fps=100) as first:
         camera = SteadyCamera(lambda: open_camera(first.url))

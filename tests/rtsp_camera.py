@@ -1,8 +1,9 @@
-"""A network camera that speaks RTSP (RFC 2326): H.264 (RFC 6184) over the same connection, on loopback."""
+"""Network cameras that speak RTSP (RFC 2326) on loopback: H.264 (RFC 6184) over the same connection, or over UDP."""
 
 import base64
 import itertools
 import re
+import socket
 import socketserver
 import struct
 import threading
@@ -11,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import pytest
 from av.video.frame import VideoFrame
 from clips import Picture
 
@@ -92,6 +94,40 @@ class RtspCamera:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class OthersRtspCamera:
+    """The same, again and again, by another project's server (rtsp-rs), which sends over UDP only."""
+
+    def __init__(self, pictures: Sequence[Picture], *, fps: int = 30, port: int = 0) -> None:
+        rtsp = pytest.importorskip("rtsp", reason="needs rtsp-rs")
+        self._coded, self._fps = encode(pictures, fps), fps
+        with socket.create_server(("127.0.0.1", port)) as free:
+            self.port = int(free.getsockname()[1])
+        self._server = rtsp.Server(f"127.0.0.1:{self.port}")
+        self._closed = threading.Event()
+        self.url = f"rtsp://127.0.0.1:{self.port}/stream"
+
+    def __enter__(self) -> "OthersRtspCamera":
+        self._server.start()
+        self._thread = threading.Thread(target=self._play, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+        self._server.stop()
+
+    def _play(self) -> None:
+        """From the first viewer on."""
+        while not self._server.get_viewers():
+            if self._closed.wait(0.01):
+                return
+        for units in itertools.cycle(self._coded):
+            self._server.send_frame(b"".join(b"\0\0\0\1" + unit for unit in units), CLOCK // self._fps)
+            if self._closed.wait(1 / self._fps):
+                return
 
 
 def encode(pictures: Sequence[Picture], fps: int) -> list[list[bytes]]:
