@@ -145,17 +145,19 @@ def test_a_session_outlives_its_camera(tmp_path: Path, run_cli: RunCli, negative
     assert numbers[numbers.index(29) + 1] < 10  # it came back, and begins anew
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_recording_plays_after_the_process_was_killed(tmp_path: Path, negative: Path, suffix: str) -> None:
-    path = tmp_path / f"out{suffix}"
-    with started("demo", "--size", "320x240", "--style", negative, "--record", path, "--no-window") as process:
-        wait_for(path.exists, process)
+def test_recordings_play_after_their_process_was_killed(tmp_path: Path, negative: Path) -> None:
+    paths = [tmp_path / f"out{suffix}" for suffix in (".mp4", ".mkv")]
+    words = ["demo", "--size", "320x240", "--style", negative, "--no-window", "--record"]
+    with started(*words, paths[0]) as first, started(*words, paths[1]) as second:
+        for path, process in zip(paths, (first, second), strict=True):
+            wait_for(path.exists, process)
         begun_s = time.monotonic()
-        wait_for(lambda: time.monotonic() >= begun_s + 10, process)
-        process.kill()
+        wait_for(lambda: time.monotonic() >= begun_s + 10, first)
+        for process in (first, second):
+            process.kill()
         lasted_s = time.monotonic() - begun_s
-        process.wait()
-    assert read_clip(path).times[-1] > lasted_s - 1
+    for path in paths:
+        assert read_clip(path).times[-1] > lasted_s - 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

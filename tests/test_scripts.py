@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,9 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
     assert first[:3] == ["without: no training for steadiness", "0", "1.000"]
     for name, row in zip(("frozen", "slow", "smoothed"), others, strict=True):
         assert row[0].startswith(f"{name}:")
-        assert 0 < float(row[3]) < 10  # noise
+        noise, share = map(float, re.fullmatch(r"([\d.]+) \(([\d.]+)\)", row[3]).groups())  # type: ignore[union-attr]
+        assert 0 < noise < 10
+        assert share == pytest.approx(noise / float(first[3]), abs=0.05)
 
 
 @pytest.mark.parametrize("rate", [0, 0.25, 1])
