@@ -87,7 +87,7 @@ def test_a_soak_that_is_interrupted_tells_what_it_has(style: Path) -> None:
         except subprocess.TimeoutExpired:  # once seen, and not explained: whoever hangs shows where
             os.killpg(process.pid, signal.SIGABRT)
             rest, errors = process.communicate()
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, errors) == (0, ""), f"{rest}\n{errors}"  # whole: pytest shortens what it compares
     assert "% dropped" in seen
     assert "memory growth since the first: " in rest
 
