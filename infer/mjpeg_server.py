@@ -127,11 +127,11 @@ class _Newest:
             self._changed.notify_all()
 
     def jpeg_after(self, number: int, timeout_s: float | None = None) -> tuple[int, bytes]:
-        """Wait for a frame with a higher number; return its number and JPEG. (0, b""): closed, or none came in time."""
+        """Wait for a frame with a higher number; the newest one's number and JPEG. (0, b""): closed, or none yet."""
         with self._changed:
             self._changed.wait_for(lambda: self._number > number or self.closed, timeout_s)
             newest, picture = self._number, self._picture
-            if self.closed or newest <= number or picture is None:
+            if self.closed or picture is None:
                 return 0, b""
         with self._encoding:
             if self._encoded[0] < newest:
@@ -232,12 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"--{_BOUNDARY}\r\n".encode())
         number, newest = 0, self.server.newest
         while not newest.closed:
-            newer, jpeg = newest.jpeg_after(number, _AGAIN_S)
-            if not jpeg:
-                newer, jpeg = newest.jpeg_after(0, 0)
+            number, jpeg = newest.jpeg_after(number, _AGAIN_S)
             if not jpeg:
                 continue
-            number = newer
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             # The boundary goes with the frame that it ends: browsers show a frame when they see it.
             self.wfile.write(head.encode() + jpeg + f"\r\n--{_BOUNDARY}\r\n".encode())

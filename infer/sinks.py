@@ -93,14 +93,12 @@ class Recording:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        with self._telling():
             if kind is None:
                 with self._writer:
                     self._write_sound()
             else:
                 self._writer.__exit__(kind)
-        except (av.FFmpegError, OSError) as error:
-            raise self._problem(error) from error
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Add a frame."""
@@ -109,26 +107,29 @@ class Recording:
             self._sound = SoundTrack(self._microphone, time_s) if self._microphone else None
         pts = max(round((time_s - self._start_s) / float(_RECORDING_TIME_BASE)), self._last_pts + 1)
         self._last_pts = pts
-        try:
+        with self._telling():
             self._writer.write(fit(picture, *self._size_px), pts)
             self._write_sound()
-        except (av.FFmpegError, OSError) as error:
-            raise self._problem(error) from error
 
     def idle(self) -> None:
         """The picture stands still, and the sound goes on."""
-        try:
+        with self._telling():
             self._write_sound()
-        except (av.FFmpegError, OSError) as error:
-            raise self._problem(error) from error
 
     def _write_sound(self) -> None:
         for samples in self._sound.heard() if self._sound else ():
             self._writer.write_sound(samples)
 
-    def _problem(self, error: Exception) -> InputError:
-        described = describe_write_error(error, self.path) if isinstance(error, OSError) else None
-        return InputError(described or f"cannot write '{self.path}' ({reason(error)}): choose another name")
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say in words what goes wrong with the file."""
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            described = describe_write_error(error, self.path) if isinstance(error, OSError) else None
+            raise InputError(
+                described or f"cannot write '{self.path}' ({reason(error)}): choose another name"
+            ) from error
 
 
 class Recorder:

@@ -2,9 +2,10 @@
 
 import http.server
 import itertools
+import socketserver
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -14,7 +15,25 @@ BITS = 12
 BLOCK_PX = 16
 
 
-class MjpegCamera:
+class Served:
+    """What a server in a thread of its own has in common, whatever it serves."""
+
+    _server: socketserver.BaseServer
+    _closed: threading.Event
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class MjpegCamera(Served):
     """Serves the JPEGs of `pictures`, (H, W, 3) uint8 RGB, at `fps`.
 
     Args:
@@ -51,17 +70,6 @@ class MjpegCamera:
         self._server.daemon_threads = True
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}/video"
-
-    def __enter__(self) -> "MjpegCamera":
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def to_jpeg(picture: Picture) -> bytes:

@@ -15,12 +15,13 @@ import av
 import pytest
 from av.video.frame import VideoFrame
 from clips import Picture
+from mjpeg import Served
 
 CLOCK = 90_000  # RTP's ticks per second for video
 START_CODE = re.compile(rb"\x00\x00\x00?\x01")
 
 
-class RtspCamera:
+class RtspCamera(Served):
     """Serves `pictures`, (H, W, 3) uint8 RGB, at `fps`.
 
     Args:
@@ -83,17 +84,6 @@ class RtspCamera:
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = int(self._server.server_address[1])
         self.url = f"rtsp://127.0.0.1:{self.port}/video"
-
-    def __enter__(self) -> "RtspCamera":
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class OthersRtspCamera:

@@ -469,21 +469,11 @@ def test_window_shows_the_painting_and_a_key_quits(
         MjpegCamera([picture]) as camera,
         started(camera.url, "--style", negative, "--record", tmp_path / "out.mkv", env=display) as process,
     ):
-        find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "Allaprima"]
-        window = subprocess.run(find, env=environment, capture_output=True, text=True, check=True).stdout.split()[0]
+        hand = Driver(process, environment, tmp_path)
         wait_for(lambda: covers([255 - c for c in teal]) > 0.95 * 160 * 240, process)
         assert covers([255 - c for c in orange]) > 0.8 * 160 * 240  # its corner shows the figures
         assert covers(orange) + covers(teal) == 0
-        press = ["xdotool", "windowfocus", "--sync", window, "key", key]
-
-        def pressed() -> bool:
-            """Like a hand that presses again: a server under load loses keys; a closed window takes none."""
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run(press, env=environment, capture_output=True, timeout=5)
-            return process.poll() is not None
-
-        while not pressed():
-            threading.Event().wait(0.2)
+        hand.press(key, lambda: process.poll() is not None)
         stdout, stderr = process.communicate()
     assert (process.returncode, stderr) == (0, "")
     assert SUMMARY.search(stdout) is not None

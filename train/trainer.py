@@ -98,7 +98,8 @@ class Trainer:
         self.painting = read_picture(config.painting, what="painting")
         if self.painting.std(axis=(0, 1)).max() < FLAT:
             raise InputError(f"painting '{config.painting}' is one flat colour: there is nothing to learn from it")
-        if checkpoint and checkpoint.painting not in {"", optimality.digest(self.painting)}:
+        self._painting_digest = optimality.digest(self.painting)
+        if checkpoint and checkpoint.painting not in {"", self._painting_digest}:
             raise InputError(
                 f"'{config.painting}' is not the painting of this run: give the same, or train it anew (--from base)"
             )
@@ -312,7 +313,7 @@ class Trainer:
             rate_scale=self.guard.rate_scale,
             loss_network=self.loss_network,
             photos=self.photos.fingerprint,
-            painting=optimality.digest(self.painting),
+            painting=self._painting_digest,
             so_far={"seconds": self._seconds, "rollbacks": self._rollbacks, "notes": [*self.result.notes]},
             network=network,
             optimizer=pack_optimizer(self.optimizer),
