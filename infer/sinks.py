@@ -1,6 +1,8 @@
 """Where the frames of a live session go: a window, a recording, and more. Each is a context manager."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,7 @@ from .writer import VideoWriter
 
 _RECORDING_TIME_BASE = Fraction(1, 1000)  # seconds; Matroska knows no finer one
 _RECORDING_RATE = Fraction(30)
+_BEHIND = 8  # frames that may wait for the encoder before a session waits for it
 
 
 class Sink(Protocol):
@@ -135,6 +138,9 @@ class Recording:
 class Recorder:
     """The recordings of a session, one after another, each started and stopped while the session runs. A sink.
 
+    They are encoded on a thread of their own, so that the picture in the window is not as much later. Where the encoder
+    cannot follow, the session waits for it: no frame that was painted is missing.
+
     A recording that cannot be written ends, playable up to there, and the session lives on: `problem` says why.
 
     Args:
@@ -148,6 +154,8 @@ class Recorder:
     def __init__(self, *, microphone: Microphone | None = None) -> None:
         self._microphone = microphone
         self._recording: Recording | None = None
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._waiting: deque[Future[None]] = deque()
 
     @property
     def path(self) -> Path | None:
@@ -164,6 +172,7 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._end(kind)
+        self._encoder.shutdown()
 
     def start(self, path: Path) -> None:
         """Record to `path` (.mp4, .m4v, .mov or .mkv) from the next frame on."""
@@ -177,29 +186,39 @@ class Recorder:
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Add a frame to the recording, if there is one."""
-        with self._ending_at_a_problem():
-            if self._recording is not None:
-                self._recording.write(picture, time_s)
+        if self._recording is not None:
+            self._later(self._recording.write, picture.copy(), time_s)
 
     def idle(self) -> None:
         """The picture of the recording, if there is one, stands still."""
-        with self._ending_at_a_problem():
-            if self._recording is not None:
-                self._recording.idle()
+        if self._recording is not None:
+            self._later(self._recording.idle)
 
-    @contextmanager
-    def _ending_at_a_problem(self) -> Iterator[None]:
+    def _later(self, task: Callable[..., None], *arguments: object) -> None:
+        """Do it on the encoder's thread, after what waits there; what has gone wrong by now ends the recording."""
+        self._waiting.append(self._encoder.submit(task, *arguments))
         try:
-            yield
+            while self._waiting and (self._waiting[0].done() or len(self._waiting) > _BEHIND):
+                self._waiting.popleft().result()
         except InputError as error:
-            self.problem = str(error)
             self._end(InputError)
+            self.problem = str(error)
 
     def _end(self, kind: type[BaseException] | None) -> None:
+        """Finish the recording, if there is one, after the frames that wait; `kind` as in `__exit__`."""
         recording, self._recording = self._recording, None
+        if recording is None:
+            return
+        waiting, self._waiting = self._waiting, deque()
         try:
-            if recording is not None:
-                recording.__exit__(kind)
+            try:
+                for task in waiting:
+                    task.result()
+            except InputError:
+                kind = InputError
+                raise
+            finally:
+                self._encoder.submit(recording.__exit__, kind).result()
         except InputError as error:
             self.problem = str(error)
 

@@ -123,6 +123,18 @@ def test_recordings_start_and_stop_in_mid_session(tmp_path: Path, suffix: str) -
     assert recorder.problem is None
 
 
+def test_a_frame_may_be_painted_over_once_it_is_handed_in(tmp_path: Path) -> None:
+    picture = np.zeros((360, 480, 3), dtype=np.uint8)
+    with Recorder() as recorder:
+        recorder.start(tmp_path / "rec.mp4")
+        for number in range(30):  # more than may wait for the encoder
+            picture[:] = 8 * number
+            recorder.write(picture, number / 30)
+        picture[:] = 255
+    recorded = read_clip(tmp_path / "rec.mp4")
+    assert [round(float(shown.mean()) / 8) for shown in recorded.pictures] == list(range(30))
+
+
 def test_starting_anew_finishes_what_is_being_recorded(tmp_path: Path) -> None:
     with Recorder() as recorder:
         for name in ("a.mp4", "b.mp4", "never.mp4"):
@@ -141,7 +153,8 @@ def test_a_file_that_cannot_be_opened_is_a_problem_and_no_end(tmp_path: Path) ->
         recorder.start(tmp_path / "gone" / "rec.mp4")
         for number in range(3):
             recorder.write(moving_picture(number, 64, 48), 1.0 + number)
-        assert recorder.path is None
+        while recorder.path is not None:  # the encoder's thread takes its time
+            recorder.idle()
         assert recorder.problem is not None
         assert "cannot write" in recorder.problem
         recorder.start(tmp_path / "rec.mp4")
