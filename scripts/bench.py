@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 LIVE = """Run `allaprima cam` with a synthetic camera in real time, into a sink that copies each painting, and into what
 --sinks says. The camera gives each picture when it is due, whether or not somebody is ready for it.
 
+  dropped   frames that a newer one replaced before they were painted; some go while a window and an encoder open
   latency   from the moment when a picture was due until all sinks had it: colours, hand-overs, painting and all waiting
+            (a recording has it when it waits for the encoder, which works on a thread of its own)
   CPU       of the whole process, in percent of one core; beside it what as many paintings take back to back, without
             a camera: where the two are equal, nothing is spent on anything else
   memory    the process's peak; that of the synthetic camera's pictures, 27 MB at 640x480, is in it

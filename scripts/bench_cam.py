@@ -19,6 +19,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -33,6 +34,7 @@ from allaprima.infer.rack import Rack
 from allaprima.infer.video import Paint
 from allaprima.infer.window import display_problem
 from allaprima.pictures import Frame
+from allaprima.terminal import on_interrupt
 
 SINKS = ("record", "virtual-camera", "serve", "window")
 """What a session can be shown in."""
@@ -251,17 +253,29 @@ def need_memory() -> None:
 def process_of(script: str, *words: object) -> Iterator[Iterator[str]]:
     """Run one of these scripts in a process of its own, which ends with the block; gives its lines.
 
+    Ctrl-C ends that process in good order, and its lines.
+
     Raises:
         InputError: at the end, it failed.
+        KeyboardInterrupt: at the end, it was ended so.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, script, *map(str, words)]
+    interrupted = Event()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+
+        def end() -> None:
+            interrupted.set()
+            process.terminate()
+
         try:
-            yield iter(process.stdout)
+            with on_interrupt(end):
+                yield iter(process.stdout)
         except BaseException:
             process.terminate()
             raise
+    if interrupted.is_set():
+        raise KeyboardInterrupt
     if process.returncode:
         raise InputError("the session failed")
