@@ -41,24 +41,34 @@ class Window:
         self._picture: Frame | None = None
 
     def __enter__(self) -> "Window":
+        _find_fonts()
+        try:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise InputError(
+                "no display: this OpenCV is built without windows; install opencv-python, or use --no-window"
+            ) from error
+        cv2.setMouseCallback(self._title, self._on_mouse)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._picture is not None:
-            with suppress(cv2.error):  # already closed by its cross
-                cv2.destroyWindow(self._title)
+        with suppress(cv2.error):  # already closed by its cross
+            cv2.destroyWindow(self._title)
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Show an (H, W, 3) uint8 RGB frame."""
+        if self._is_gone():
+            return
         if self._picture is None:
-            self._open(picture)
+            height, width = picture.shape[:2]
+            cv2.resizeWindow(self._title, width, height)
         self._picture = picture
         self._show(picture)
         self._answer()
 
     def idle(self) -> None:
         """Show the last picture with what is to be said now: the camera may be away."""
-        if self._picture is not None:
+        if self._picture is not None and not self._is_gone():
             self._show(self._picture)
             self._answer()
 
@@ -71,7 +81,12 @@ class Window:
             self._full_screen = self._controls.full_screen
             mode = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
-        self.closed = self.closed or self._controls.quit or not _is_visible(self._title)
+        self.closed = self._is_gone() or self._controls.quit
+
+    def _is_gone(self) -> bool:
+        """Whether its cross was clicked, maybe before the first frame; showing something would open another window."""
+        self.closed = self.closed or not _is_visible(self._title)
+        return self.closed
 
     def _show(self, picture: Frame) -> None:
         shown = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)
@@ -83,18 +98,6 @@ class Window:
         if notice := controls.notice:
             draw_lines(shown, [notice], bottom=True)
         cv2.imshow(self._title, shown)
-
-    def _open(self, picture: Frame) -> None:
-        _find_fonts()
-        try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        except cv2.error as error:
-            raise InputError(
-                "no display: this OpenCV is built without windows; install opencv-python, or use --no-window"
-            ) from error
-        height, width = picture.shape[:2]
-        cv2.resizeWindow(self._title, width, height)
-        cv2.setMouseCallback(self._title, self._on_mouse)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         """Drag the border between photo and painting; `x` is in pixels of the picture."""

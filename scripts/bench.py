@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LIVE = """Run `allaprima cam` with a synthetic camera in real time, into a sink that copies each painting, and into what
 --sinks says. The camera gives each picture when it is due, whether or not somebody is ready for it.
 
-  dropped   frames that a newer one replaced before they were painted; some go while a window and an encoder open
+  dropped   frames that a newer one replaced before they were painted
   latency   from the moment when a picture was due until all sinks had it: colours, hand-overs, painting and all waiting
             (a recording has it when it waits for the encoder, which works on a thread of its own)
   CPU       of the whole process, in percent of one core; beside it what as many paintings take back to back, without

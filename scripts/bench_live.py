@@ -23,7 +23,6 @@ from allaprima.pictures import Frame
 from allaprima.terminal import console, show_table
 
 READ_EVERY = 1000  # frames between two readings of the memory
-OPENING = 5  # frames in which a window may open
 
 
 def bench_live(arguments: argparse.Namespace) -> None:
@@ -75,7 +74,6 @@ def _live_figures(passed: Sequence[Passed], painting_cpu_s: float) -> dict[str, 
     rows = {
         "frames captured": f"{whole.captured}",
         "dropped": f"{whole.dropped} ({whole.dropped_percent:.1f}%)",
-        "of them while the sinks opened": f"{passed[:OPENING][-1].dropped}",
         "painted": f"{whole.frames} ({whole.fps:.1f} fps)",
         "latency p50, p95, ms": f"{whole.p50_ms:.1f}, {whole.p95_ms:.1f}",
         "at the virtual camera, ms": "{:.1f}, {:.1f}".format(*shown_ms),

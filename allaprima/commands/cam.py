@@ -145,6 +145,7 @@ class _Session:
         mask = open_mask() if asked_for else None  # what is wrong with it is said now, not in mid-session
         self.microphone = self._open_microphone(stack)
         self.camera = SteadyCamera(partial(open_camera, config.source, size=size, fps=config.fps, loop=config.loop))
+        stack.callback(self.camera.close)  # whatever fails before it is read
         self.newest = NewestFrame(self.camera)
         self.quality = Quality(
             self.rack.paint,
@@ -182,11 +183,11 @@ class _Session:
         self._stack.enter_context(on_interrupt(self.stop.set))
         try:
             with ExitStack() as stack:
-                stack.enter_context(self.newest)  # first: whatever fails from here on, the camera is given back
                 for sink in self.sinks:
                     stack.enter_context(sink)
                     if sink.description:
                         console.print(sink.description)
+                stack.enter_context(self.newest)  # last: while a window opens, frames would be lost
                 run_live(
                     self.newest,
                     self.studio,
@@ -272,7 +273,7 @@ class _Session:
         return stack.enter_context(open_microphone()) if self.config.record_sound else None
 
     def _sinks(self) -> "list[Sink]":
-        """As asked for; nothing is opened before the first frame."""
+        """As asked for; nothing is opened yet."""
         config = self.config
         sinks: list[Sink] = []
         if config.virtual_camera:
