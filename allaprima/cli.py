@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 done and something essential is broken (`doctor`), 2 a mes
 
 import argparse
 import dataclasses
+import difflib
 import re
 import sys
 import typing
@@ -130,6 +131,9 @@ def _parser(verb: str, description: str | None, epilog: str | None) -> Any:
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
+                near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1)
+                message = f"{unknown[1]} is unknown" + (f": did you mean {near[0]}?" if near else "")
             raise InputError(f"{_readable(message)} (allaprima {verb} --help explains)") from ex
 
     class Formatter(DefaultHelpFormatter):
@@ -170,14 +174,28 @@ def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
     return None, True
 
 
+_WRONG_TYPE = re.compile(  # where it may also be left out, the parser names all types in turn
+    r"(--[\w-]+): .*?Expected an? ((?:<class '[\w.]+'>|typing\.Literal\[.*?\])).*? (?:Got|Given) value: (.*)"
+)
+
+
 def _readable(message: str) -> str:
     """The parser's message as one line in the user's words."""
     line = " ".join(message.split())
-    line = re.sub(r'^Parser key "([\w.]+)":', lambda m: f"--{m[1].replace('_', '-')}:", line)
-    line = re.sub(
-        r"^the following arguments are required: (\w+)", lambda m: f"--{m[1].replace('_', '-')} is missing", line
-    )
-    return line.replace("typing.Literal", "one of ")
+    line = re.sub(r'^Parser key "([\w.]+)":', lambda m: f"{flag_name(m[1])}:", line)
+    line = re.sub(r"^the following arguments are required: (\w+)", lambda m: f"{flag_name(m[1])} is missing", line)
+    if of_type := _WRONG_TYPE.fullmatch(line):
+        flag, kind, value = of_type.groups()
+        return f"{flag}: got '{value}', expected {_in_words(kind)}"
+    return line
+
+
+def _in_words(kind: str) -> str:
+    """What the parser calls a type: "<class 'int'>", "typing.Literal['a', 'b']"."""
+    name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+    if choices := re.findall(r"'([^']*)'", name):
+        return f"{', '.join(choices[:-1])} or {choices[-1]}" if choices[1:] else choices[0]
+    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}.get(name, name)
 
 
 def _overview() -> str:

@@ -1,6 +1,7 @@
 """The command line: words to configuration and back, help that teaches, one line for what is wrong."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_settings_survive_print_config_and_config(
     file = tmp_path / "settings.yaml"
     file.write_text(capsys.readouterr().out)
     assert configuration(verb, "--config", str(file)) == expected
+
+
+@pytest.mark.parametrize(("words", "problem"), [
+    (["--steps", "abc"], "--steps: got 'abc', expected a whole number"),
+    (["--seed", "1.5"], "--seed: got '1.5', expected a whole number"),
+    (["--strength", "nan"], "--strength: got 'nan', expected a number"),
+    (["--loss-network", "vgg"], "--loss-network: got 'vgg', expected compact, vgg19 or vgg16"),
+    (["--frobnicate", "3"], "--frobnicate is unknown"),
+    (["--stepps", "3"], "--stepps is unknown: did you mean --steps?"),
+    (["second.jpg"], "unrecognized arguments: second.jpg"),
+])  # fmt: skip
+def test_flags_that_cannot_be(words: list[str], problem: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(problem)} \\(allaprima train --help explains\\)$"):
+        configuration("train", "painting.jpg", *words)
 
 
 def test_flags_after_a_configuration_win(tmp_path: Path) -> None:
