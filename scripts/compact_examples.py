@@ -1,6 +1,8 @@
 """Pictures as trainings meet them, and what VGG-19 says of each: what the compact loss network learns from.
 
-A session is a short training of one painting with VGG-19. Now and then some photos are painted by what its network is
+A session is a short training of one painting, with VGG-19 or with the compact network as it ships so far: what misleads
+that one is only met where it leads (Ross et al. 2011, "A reduction of imitation learning and structured prediction to
+no-regret online learning", arXiv:1011.0686). Now and then some photos are painted by what its network is
 by then; others become pictures that lie beside a training's path, so that what has learnt from them also knows the way
 back to it. Each session is one file (scripts/make_compact.py asks for them).
 """
@@ -20,7 +22,7 @@ from allaprima.errors import InputError
 from allaprima.models.features import Features
 from allaprima.models.vgg import load_vgg
 from allaprima.pictures import read_picture
-from allaprima.train.config import BASE, CONTENT_LAYER, SCRATCH, STYLE_LAYERS, STYLE_PX, TrainConfig
+from allaprima.train.config import BASE, COMPACT, CONTENT_LAYER, SCRATCH, STYLE_LAYERS, STYLE_PX, TrainConfig
 from allaprima.train.evaluate import YARDSTICK_LAYERS
 from allaprima.train.losses import gram_matrix, relative_distance
 from allaprima.train.photos import views
@@ -31,8 +33,8 @@ from allaprima.train.view import moving_window
 
 FORMAT = "allaprima-compact-examples/1"
 CROP_PX = 160
-STEPS = 50
-"""Of a session; a look every `LOG_EVERY` of them."""
+STEPS, STEPS_MISLED = 50, 100
+"""Of a session with VGG-19, and with the compact network; a look every `LOG_EVERY` of them."""
 PAINTED, OTHERS = 25, 3
 """Pictures of a session that its network has painted, and of each other sort."""
 OTHER_SORTS = ("noisy", "recoloured", "of_the_painting", "mixed", "optimised")
@@ -51,14 +53,16 @@ class Session:
     start: str
     stroke_size: float
     strength: float
+    compact: str = ""
+    """The hash of the compact network that trains; "": VGG-19 does."""
 
     @property
     def file_name(self) -> str:
         """Of its examples."""
-        return f"session-{self.number:04}.safetensors"
+        return f"session-{self.number:04}{self.compact and '-' + self.compact[:8]}.safetensors"
 
 
-def sessions(paintings: list[Path], examples: int) -> list[Session]:
+def sessions(paintings: list[Path], examples: int, compact: str = "") -> list[Session]:
     """Every painting in turn, from the base and from nothing by turns, each time with other strokes."""
     planned = []
     for number in range(math.ceil(examples / (PAINTED + OTHERS * len(OTHER_SORTS)))):
@@ -70,6 +74,7 @@ def sessions(paintings: list[Path], examples: int) -> list[Session]:
                 start=(BASE, SCRATCH)[(turn + which) % 2],
                 stroke_size=float(random.choice(STROKE_SIZES)),
                 strength=float(random.uniform(*STRENGTHS)),
+                compact=compact,
             )
         )
     return planned
@@ -100,27 +105,28 @@ def pulls(values: Tensor, picture: Tensor, *, create_graph: bool = False) -> tup
 
 def collect(session: Session, *, photos: str, vgg_weights: Path | None, folder: Path) -> None:
     """Train, and write the examples of a session into `folder`."""
+    steps = STEPS_MISLED if session.compact else STEPS
     with tempfile.TemporaryDirectory(dir=folder) as run:
         config = TrainConfig(
             painting=session.painting,
             photos=photos,
             vgg_weights=vgg_weights,
-            loss_network="vgg19",
+            loss_network=COMPACT if session.compact else "vgg19",
             from_=session.start,
             stroke_size=session.stroke_size,
             strength=session.strength,
             out=Path(run) / "run",
             size=CROP_PX,
-            steps=STEPS,
-            checkpoint_every=STEPS,
-            preview_every=STEPS,
+            steps=steps,
+            checkpoint_every=steps,
+            preview_every=steps,
             early_stop=False,
             seed=session.number,
         )
         with Trainer(config) as trainer:
             examples = Examples(trainer, session)
             for _ in trainer.run():
-                for _ in range(PAINTED * LOG_EVERY // STEPS):
+                for _ in range(PAINTED * LOG_EVERY // steps):
                     examples.add(examples.painted)
             for sort in OTHER_SORTS * OTHERS:
                 examples.add(getattr(examples, sort))

@@ -3,6 +3,8 @@
     python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape narrow usual   # and compare them
     python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape usual --ship   # and write the file
 
+    python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape usual --ship --refine 400    # once more
+
 Whatever stopped it, the same command goes on. Three stages, each of which does what is not done yet:
 
 - collect: examples of what trainings meet, with VGG-19's answers (scripts/compact_examples.py);
@@ -11,6 +13,7 @@ Whatever stopped it, the same command goes on. Three stages, each of which does 
   blurred, since the network that paints adds up gradients over what it sees. Beside that, its distances are to be as
   large as VGG-19's, and at first a linear map of its activations is to give VGG-19's, which leads there sooner
   (Romero et al. 2015, "FitNets", arXiv:1412.6550). Each has a weight, 0 leaves it out; `--label` keeps such runs apart;
+  With `--refine` it goes on from the network that ships, with examples of trainings with that one as well;
 - table: what was reached, on paintings that none of them has seen.
 
 The paintings that measure our networks (`KEPT_OUT` in scripts/make_base.py) have no part in it.
@@ -35,12 +38,13 @@ from torch import Tensor, nn
 from allaprima.errors import InputError
 from allaprima.files import replacing
 from allaprima.models.compact import CompactFeatures, Widths, multiply_adds
+from allaprima.models.features import weights_hash
 from allaprima.models.vgg import CHANNELS, VGGFeatures, load_vgg
 from allaprima.terminal import console, show_table
 from allaprima.train.checkpoint import pack_optimizer, unpack_optimizer
 from allaprima.train.device import keep_freed_memory, precision
 from allaprima.train.evaluate import YARDSTICK_LAYERS
-from allaprima.train.loss_network import COMPACT_FILE, write_compact
+from allaprima.train.loss_network import COMPACT_FILE, read_compact, write_compact
 from allaprima.train.losses import relative_distance
 from allaprima.train.tensor_files import read_tensors, write_tensors
 
@@ -76,6 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_material(parser)
     parser.add_argument("--examples", type=int, default=2400, help="at least so many; half a megabyte each")
+    parser.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="from the network that ships, and N examples of its own"
+    )
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=["usual"])
     parser.add_argument("--label", default="", help="of this recipe, where several are to be compared")
     parser.add_argument("--steps", type=int, default=4000)
@@ -87,6 +94,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", action="store_true", help=f"write {COMPACT_FILE.name} in the end")
     arguments = parser.parse_args()
+    if arguments.refine and (not arguments.label or len(arguments.shape) != 1):
+        parser.error("--refine: give the one --shape that ships, and a --label")
     if arguments.ship and len(arguments.shape) != 1:
         parser.error("--ship: give the one --shape that is to ship")
     keep_freed_memory()
@@ -104,13 +113,15 @@ def collected(arguments: argparse.Namespace) -> list[Session]:
     """The sessions, each of which has left its examples by now."""
     paintings, folder = paintings_to_learn(arguments.paintings), arguments.out / EXAMPLES
     planned = sessions(paintings, arguments.examples)
+    if arguments.refine:
+        planned += sessions(paintings, arguments.refine, weights_hash(read_compact(YARDSTICK_LAYERS)))
     folder.mkdir(parents=True, exist_ok=True)
-    for session in planned:
+    for number, session in enumerate(planned, start=1):
         if not (folder / session.file_name).exists():
             begun = time.perf_counter()
             collect(session, photos=arguments.photos, vgg_weights=arguments.vgg_weights, folder=folder)
             console.print(
-                f"session {session.number + 1}/{len(planned)}: {session.painting.stem} from {session.start}, strokes "
+                f"session {number}/{len(planned)}: {session.painting.stem} from {session.start}, strokes "
                 f"{session.stroke_size:g}, strength {session.strength:.2f}: {time.perf_counter() - begun:.0f} s"
             )
     return planned
@@ -157,6 +168,9 @@ class Lesson:
             raise InputError("nothing to learn from: give more --examples, and at least two paintings")
         torch.manual_seed(arguments.seed)
         self.student = CompactFeatures(YARDSTICK_LAYERS, SHAPES[shape]).requires_grad_(True)
+        self.recipe["refine"] = sorted({session.compact for session in planned})
+        if arguments.refine:
+            self.student.load(read_compact(YARDSTICK_LAYERS).state_dict())
         self.student.to(memory_format=torch.channels_last)
         self.heads = nn.ModuleDict({layer: self._head(layer) for layer in YARDSTICK_LAYERS})
         self.optimizer = torch.optim.Adam(self._parameters(), lr=arguments.rate, betas=(0.9, 0.99))

@@ -265,7 +265,8 @@ def make_compact(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with sessions and pictures as small as can be."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     script, examples = import_module("make_compact"), import_module("compact_examples")
-    settings = {"CROP_PX": 64, "STEPS": 10, "PAINTED": 2, "OTHERS": 1, "STROKE_SIZES": (0.25,), "ADAM_STEPS": 1}
+    settings: dict[str, object] = {"CROP_PX": 64, "STEPS": 10, "STEPS_MISLED": 10, "PAINTED": 2, "OTHERS": 1}
+    settings |= {"STROKE_SIZES": (0.25,), "ADAM_STEPS": 1}
     for name, value in settings.items():
         monkeypatch.setattr(examples, name, value)
     for name, value in {"SHAPES": {"usual": WIDTHS}, "GROUPS": 1, "BATCH": 2, "SAVE_EVERY": 2, "LINE_EVERY": 2}.items():
@@ -393,6 +394,16 @@ def test_a_network_is_taught_resumed_measured_and_shipped(
         weight = cut.get_tensor("student.features.conv4_2.weight")
     kept = read_compact(YARDSTICK_LAYERS).features.get_submodule("conv4_2").get_parameter("weight")
     torch.testing.assert_close(kept.detach(), weight, atol=1e-3, rtol=1e-3)
+
+    shipped = read_compact(YARDSTICK_LAYERS).state_dict()
+    run(tmp_path / "cut", "--steps", 1, "--rate", 0, "--refine", 14, "--label", "second")
+    its_own = {path.name[:12] for path in (tmp_path / "cut" / "examples").glob("*-*-*")}
+    assert its_own == {"session-0000", "session-0001"}
+    with safe_open(tmp_path / "cut" / "students" / "usual-second" / "state.safetensors", framework="pt") as second:
+        for name, tensor in shipped.items():
+            assert torch.equal(second.get_tensor(f"student.{name}"), tensor), name
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", "--refine", 14)
 
 
 def test_trainings_with_either_network_are_judged_by_vgg(
