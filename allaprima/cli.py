@@ -36,6 +36,9 @@ VERBS = {
     "doctor": "check whether this machine is ready, and say what to do where it is not",
 }
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+_WRONG_TYPE = re.compile(  # where it may also be left out, the parser names all types in turn
+    r"(--[\w-]+): .*?Expected an? ((?:<class '[\w.]+'>|typing\.Literal\[.*?\])).*? (?:Got|Given) value: (.*)"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,11 +175,6 @@ def _default(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory(), False
     return None, True
-
-
-_WRONG_TYPE = re.compile(  # where it may also be left out, the parser names all types in turn
-    r"(--[\w-]+): .*?Expected an? ((?:<class '[\w.]+'>|typing\.Literal\[.*?\])).*? (?:Got|Given) value: (.*)"
-)
 
 
 def _readable(message: str) -> str:

@@ -57,8 +57,6 @@ class Window:
 
     def write(self, picture: Frame, time_s: float) -> None:
         """Show an (H, W, 3) uint8 RGB frame."""
-        if self._is_gone():
-            return
         if self._picture is None:
             height, width = picture.shape[:2]
             cv2.resizeWindow(self._title, width, height)
@@ -68,7 +66,7 @@ class Window:
 
     def idle(self) -> None:
         """Show the last picture with what is to be said now: the camera may be away."""
-        if self._picture is not None and not self._is_gone():
+        if self._picture is not None:
             self._show(self._picture)
             self._answer()
 
@@ -81,12 +79,7 @@ class Window:
             self._full_screen = self._controls.full_screen
             mode = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
-        self.closed = self._is_gone() or self._controls.quit
-
-    def _is_gone(self) -> bool:
-        """Whether its cross was clicked, maybe before the first frame; showing something would open another window."""
-        self.closed = self.closed or not _is_visible(self._title)
-        return self.closed
+        self.closed = self.closed or self._controls.quit or not _is_visible(self._title)
 
     def _show(self, picture: Frame) -> None:
         shown = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)

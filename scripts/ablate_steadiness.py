@@ -145,6 +145,12 @@ def head(arguments: argparse.Namespace) -> list[str]:
         "",
         f"Made by `scripts/ablate_steadiness.py`: {paintings}; {arguments.steps} steps "
         f"from {arguments.from_} at {arguments.size} px.",
+        "",
+        f"    python scripts/ablate_steadiness.py PAINTING ... --from {arguments.from_} --steps {arguments.steps} "
+        f"--size {arguments.size} --variant {' '.join(arguments.variant)} \\",
+        "        --photos DIR --val-photos DIR --yardstick-photos DIR --motion PAN.mp4 --motion FLOW ... \\",
+        "        --still CLIP.mp4 --page PAGE.md --out RUNS",
+        "",
         "J is over that of the first row; the other columns are the figures of `scripts/yardstick.py`, means over the",
         "paintings: change of the painting over that of the photo, except that of `lamp` and `enters`, where the photo",
         "stands still and the painting should, and `tint`. All but J and `alive` should be small; `alive` should be 1.",

@@ -2,8 +2,7 @@
 
     python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape narrow usual   # and compare them
     python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape usual --ship   # and write the file
-
-    python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --shape usual --ship --refine 400    # once more
+    python scripts/make_compact.py PAINTINGS --photos DIR --out FOLDER --refine 600 --label second --ship   # and go on
 
 Whatever stopped it, the same command goes on. Three stages, each of which does what is not done yet:
 
@@ -12,7 +11,7 @@ Whatever stopped it, the same command goes on. Three stages, each of which does 
   made to point where VGG-19's point (Czarnecki et al. 2017, "Sobolev training", arXiv:1706.04859), as they are and
   blurred, since the network that paints adds up gradients over what it sees. Beside that, its distances are to be as
   large as VGG-19's, and at first a linear map of its activations is to give VGG-19's, which leads there sooner
-  (Romero et al. 2015, "FitNets", arXiv:1412.6550). Each has a weight, 0 leaves it out; `--label` keeps such runs apart;
+  (Romero et al. 2015, "FitNets", arXiv:1412.6550). Each has a weight, 0 leaves it out; `--label` keeps such runs apart.
   With `--refine` it goes on from the network that ships, with examples of trainings with that one as well;
 - table: what was reached, on paintings that none of them has seen.
 
