@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import optuna
 import pytest
 from conftest import ROOT, RunCli
@@ -24,7 +25,7 @@ from allaprima.pictures import read_picture, write_picture
 from allaprima.train import study_plots
 from allaprima.train.config import TrainConfig
 from allaprima.train.space import KNOWN, RANGES, Choice, Range, parse_names, search_space, steps_for_equal_work
-from allaprima.train.tune import DATABASE, MOST_KILLED, PATIENCE, Attempt, Outcome, Study
+from allaprima.train.tune import DATABASE, MOST_KILLED, PATIENCE, TRIALS, Attempt, Outcome, Study
 
 DEFAULTS = {"learning_rate": TrainConfig.learning_rate, "warmup": TrainConfig.warmup}
 LOOKS = 10
@@ -294,6 +295,25 @@ def test_a_killed_process_leaves_its_trial_to_the_others(
     assert (again.number, again.settings) == (2, DEFAULTS)
     assert later.settings not in (DEFAULTS, alive.settings)
     assert (ended[0].state, ended[0].reason) == ("failed", "its process was killed")
+
+
+def test_a_trial_that_ends_while_it_is_looked_at_is_not_taken_for_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if another process, which saw it run, came to its lock only after it had ended."""
+    with study(tmp_path) as opened:
+        trial = opened.optuna.ask(opened._distributions)
+        (tmp_path / TRIALS / "0000").mkdir()
+        acquire = filelock.FileLock.acquire
+
+        def ends_first(lock: filelock.FileLock) -> object:
+            opened.optuna.tell(trial, 1.5)
+            return acquire(lock)
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", ends_first)
+        opened._bury_the_killed()
+        (ended,) = opened.optuna.get_trials()  # and its settings are not to be tried again
+    assert (ended.state, ended.value) == (optuna.trial.TrialState.COMPLETE, 1.5)
 
 
 def test_settings_that_kill_are_not_tried_for_ever(tmp_path: Path) -> None:

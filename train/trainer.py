@@ -7,6 +7,7 @@
 The loop never prints and never exits; it yields its progress, and `allaprima train` draws it.
 """
 
+import gc
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, cast
 
 import torch
+import torch.distributed.nn  # before there is a group: its functions' defaults would keep it for ever
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, gather_object
 from torch import Tensor
@@ -165,7 +167,14 @@ class Trainer:
     ) -> None:
         self.folder.close()
         if not isinstance(error, Exception):  # of a process that fails alone the others still want something
-            self.accelerator.end_training()  # else its threads may abort the process as it exits
+            self._leave_group()
+
+    def _leave_group(self) -> None:
+        """End the threads of the group: one that is still at work while Python exits aborts the process."""
+        self.network = self.bare_network  # the wrapper around it, in cycles, holds the group
+        self.accelerator.free_memory()
+        gc.collect()
+        self.accelerator.end_training()
 
     @property
     def is_main(self) -> bool:

@@ -296,6 +296,8 @@ class Study:
             folder = self._folder(trial.number)
             try:
                 with filelock.FileLock(folder / LOCK, timeout=0) if folder.is_dir() else nullcontext():
+                    if self.optuna.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                        continue  # it ended just now, before its lock was free
                     self.optuna.tell(trial.number, state=_FAILED)
             except filelock.Timeout:
                 continue
