@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from allaprima.cli import main
 
 ROOT = Path(__file__).parent.parent
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
+    """Wait, while the process runs if there is one; the test's own timeout is the limit."""
+    while not happened():
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)

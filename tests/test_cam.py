@@ -19,7 +19,7 @@ import av.error
 import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture, read_clip
-from conftest import ROOT, RunCli
+from conftest import ROOT, RunCli, wait_for
 from mjpeg import MjpegCamera, number_of, numbered_pictures
 from PIL import Image
 from tiny import frame_style
@@ -57,13 +57,6 @@ def started(*words: object, env: dict[str, str] | None = None) -> Iterator["subp
             yield process
         finally:
             process.kill()
-
-
-def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    """Wait while the process runs; the test's own timeout is the limit."""
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        threading.Event().wait(0.02)
 
 
 def frames_in(path: Path) -> int:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture
+from conftest import wait_for
 from mjpeg import MjpegCamera, number_of, numbered_pictures
 from rtsp_camera import OthersRtspCamera, RtspCamera
 
@@ -38,12 +39,6 @@ Server = Callable[..., MjpegCamera | RtspCamera | OthersRtspCamera]
 def no_thread_stays() -> Iterator[None]:
     yield
     wait_for(lambda: not [t for t in threading.enumerate() if t.name in {"ahead", "camera", "connection"}])
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Wait; the test's own timeout is the limit."""
-    while not happened():
-        threading.Event().wait(0.005)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import Picture, distance, make_clip, moving_picture, read_clip
+from conftest import wait_for
 from mjpeg import MjpegCamera, number_of, numbered_pictures
 
 from allaprima.errors import InputError
@@ -25,12 +26,6 @@ from allaprima.infer.sinks import Recording
 from allaprima.infer.window import display_problem
 
 BACK_END = {"win32": "MSMF", "darwin": "AVFOUNDATION"}.get(sys.platform, "V4L2")
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Wait; the test's own timeout is the limit."""
-    while not happened():
-        threading.Event().wait(0.005)
 
 
 @pytest.fixture(autouse=True)

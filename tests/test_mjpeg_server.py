@@ -3,7 +3,7 @@
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice, pairwise
 from time import monotonic, sleep
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import Picture, distance
+from conftest import wait_for
 from mjpeg import number_of, numbered_pictures
 
 from allaprima.errors import InputError
@@ -22,12 +23,6 @@ from allaprima.infer.camera import open_camera
 from allaprima.infer.mjpeg_server import MAX_CLIENTS, MjpegServer
 
 PICTURES = numbered_pictures(200)
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Wait; the test's own timeout is the limit."""
-    while not happened():
-        sleep(0.005)
 
 
 def server_threads() -> list[str]:

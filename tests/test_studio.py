@@ -2,13 +2,13 @@
 
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import wait_for
 from tiny import frame_style
 
 from allaprima import remembered
@@ -27,12 +27,6 @@ RANDOM = np.random.default_rng(0)
 
 def picture(height: int = 48, width: int = 64) -> Frame:
     return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """The test's own timeout is the limit."""
-    while not happened():
-        threading.Event().wait(0.005)
 
 
 @pytest.fixture
