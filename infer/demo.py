@@ -40,6 +40,7 @@ class DemoCamera:
 
     def frames(self) -> Generator[Frame | None, None, None]:
         """Yield frame after frame, each when it is due."""
+        self.draw(0)  # which takes several times as long as the others: they would be late, then hurry
         pace = Pace()
         for number in count():
             yield from pace.until(number / DEMO_FPS)
