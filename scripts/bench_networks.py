@@ -32,7 +32,6 @@ from allaprima.models.vgg import VGGFeatures, find_weights
 from allaprima.pictures import Frame
 from allaprima.terminal import console, show_table
 from allaprima.train.config import COMPACT, CONTENT_LAYER, STYLE_LAYERS, TrainConfig
-from allaprima.train.loss_network import COMPACT_FILE
 from allaprima.train.losses import gram_matrix, relative_distance
 from allaprima.train.trainer import Trainer
 
@@ -152,14 +151,13 @@ def bench_train(arguments: argparse.Namespace) -> None:
             steps=10**6,
         )
         plain, trainer = PlainLoop(find_weights("vgg19", arguments.vgg_weights)), Trainer(config)
+        compact = Trainer(replace(config, loss_network=COMPACT))
         batch = next(iter(trainer.batches()))["photo"]
         steps: dict[str, Callable[[], object]] = {
             "plain loop, standard, fp32, NCHW": lambda: plain.step(batch),
             f"allaprima, realtime, {trainer.precision}, VGG-19": lambda: trainer.train_step(batch),
+            f"allaprima, realtime, {compact.precision}, compact": lambda: compact.train_step(batch),
         }
-        if COMPACT_FILE.is_file():
-            compact = Trainer(replace(config, loss_network=COMPACT))
-            steps[f"allaprima, realtime, {compact.precision}, compact"] = lambda: compact.train_step(batch)
         times: dict[str, list[float]] = {name: [] for name in steps}
         for block in range(arguments.blocks + 1):
             for name, step in steps.items():

@@ -61,11 +61,7 @@ def main() -> int:
 
 
 def train(out: Path, flags: list[str]) -> int:
-    """Make a painting and learn it, or go on with that, as `allaprima train` does; returns its exit code.
-
-    Raises:
-        InputError: nothing that could judge the training is on this machine.
-    """
+    """Make a painting and learn it, or go on with that, as `allaprima train` does; returns its exit code."""
     from make_demo_painting import demo_painting
 
     from allaprima.cli import main as allaprima_main
@@ -74,32 +70,10 @@ def train(out: Path, flags: list[str]) -> int:
     painting, run = out / "demo_painting.png", out / RUN
     if can_be_resumed(run):
         return allaprima_main(["train", "--resume", str(run)])
-    if not any(flag.startswith(("--loss-network", "--vgg-weights")) for flag in flags):
-        flags = ["--loss-network", loss_network(), *flags]
     out.mkdir(parents=True, exist_ok=True)
     write_picture(painting, demo_painting())
     console.print(f"a painting: {painting}")
     return allaprima_main(["train", str(painting), "--out", str(run), "--name", TRAINED, "--proof", "0", *flags])
-
-
-def loss_network() -> str:
-    """The one that ships, else one that needs no download.
-
-    Raises:
-        InputError: there is none.
-    """
-    from allaprima.models.vgg import ENVIRONMENT_VARIABLE, weights_at_hand
-    from allaprima.train.config import COMPACT
-    from allaprima.train.loss_network import COMPACT_FILE
-
-    if COMPACT_FILE.is_file():
-        return COMPACT
-    if weights_at_hand("vgg19"):
-        return "vgg19"
-    raise InputError(
-        f"training needs the weights of VGG-19, and they are not here: set {ENVIRONMENT_VARIABLE}, give --vgg-weights, "
-        "or --loss-network vgg19, which downloads them (550 MB)"
-    )
 
 
 def demo(style: str, out: Path) -> None:

@@ -76,6 +76,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     config = TrainConfig(
         painting=files[0],
         photos=arguments.photos,
+        loss_network="vgg19",
         vgg_weights=arguments.vgg_weights,
         from_="scratch",
         out=arguments.out,

@@ -59,6 +59,7 @@ def model_card(card: StyleCard, photos: str) -> str:
     painting = ", ".join(part for part in (f"*{card.title}*", card.artist, card.year) if part)
     told = ("steps", "size", "style_weight", "motion_weight", "learning_rate")
     flags = " ".join(f"--{name.replace('_', '-')} {training[name]:g}" for name in told)
+    flags += f" --loss-network {card.loss_network['architecture']}"
     return f"""# {card.name}
 
 | | |

@@ -38,6 +38,8 @@ def parse_comparison(description: str) -> argparse.Namespace:
 def config_of(arguments: argparse.Namespace, painting: Path, run: str, **settings: Any) -> TrainConfig:
     """Of a training with what the flags say, `--steps` and `--size` among them, to its last step, without the proof.
 
+    VGG-19 judges, unless told otherwise: what is compared are not the loss networks.
+
     Args:
         arguments: those of `add_places`, and `size` and `steps`.
         painting: the file.
@@ -48,6 +50,7 @@ def config_of(arguments: argparse.Namespace, painting: Path, run: str, **setting
         "painting": painting,
         "photos": arguments.photos,
         "val_photos": arguments.val_photos,
+        "loss_network": "vgg19",
         "vgg_weights": arguments.vgg_weights,
         "out": arguments.out / run,
         "steps": arguments.steps,

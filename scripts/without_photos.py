@@ -2,8 +2,8 @@
 
     python scripts/without_photos.py PAINTING ... --photos DIR --val-photos DIR --out RUNS    # goes on where it stopped
 
-Both trainings of a painting weigh content and style with the k that strength 1 has on the real photos. The mean of the
-ratios is what `WORSE_BY` in train/synthetic.py says.
+Both trainings of a painting are by the default loss network, and weigh content and style with the k that strength 1 has
+on the real photos. The mean of the ratios is what `WORSE_BY` in train/synthetic.py says.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rich.table import Table
 from trainings import config_of, parse_comparison, report_of
 
 from allaprima.terminal import console, show_table
-from allaprima.train.config import SYNTHETIC
+from allaprima.train.config import LOSS_NETWORK, SYNTHETIC
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
 def train(painting: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The reports of the trainings on real and on synthetic photos."""
-    config = config_of(arguments, painting, f"{painting.stem}-real")
+    config = config_of(arguments, painting, f"{painting.stem}-real", loss_network=LOSS_NETWORK)
     real = report_of(config)
     k, run = real["configuration"]["style_weight"], arguments.out / f"{painting.stem}-{SYNTHETIC}"
     return real, report_of(replace(config, photos=SYNTHETIC, style_weight=k, out=run))

@@ -177,7 +177,7 @@ def test_a_training_without_any_vgg(
     words: list[object], shipped: Path, no_vgg: None, tmp_path: Path, run_here: RunCli
 ) -> None:
     run = tmp_path / "run"
-    done = run_here(*words, "--out", run, "--loss-network", "compact", "--proof", 2)
+    done = run_here(*words, "--out", run, "--proof", 2)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"allaprima: {NO_YARDSTICK}\n") == 1
     report = json.loads((run / "report.json").read_text())
@@ -194,11 +194,11 @@ def test_a_training_without_any_vgg(
 
 
 def test_nothing_is_sent_or_fetched_for_a_training(words: list[object], shipped: Path, tmp_path: Path) -> None:
-    """In a process that is killed at its first network socket."""
+    """By default, in a process that is killed at its first network socket."""
     code = (
         "from pathlib import Path; from allaprima.train import loss_network; from allaprima.cli import main\n"
         f"loss_network.COMPACT_FILE = Path({str(shipped)!r})\n"
-        f"raise SystemExit(main({[*map(str, words), '--loss-network', 'compact', '--no-int8', '--out', 'run']!r}))"
+        f"raise SystemExit(main({[*map(str, words), '--no-int8', '--out', 'run']!r}))"
     )
     environment = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "isolated.py"), code]
@@ -483,20 +483,3 @@ def test_the_demo_trains_without_a_download(
     assert Path(painted[0].style).is_file()
     assert demo.main() == 0  # it is trained, and painted with again
     assert len(painted) == 2
-
-
-def test_the_demo_says_what_training_needs(
-    demo: ModuleType,
-    shipped: Path,
-    no_vgg: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    shipped.unlink()
-    monkeypatch.setattr(sys, "argv", ["demo.py", "--train", "--out", str(tmp_path / "out")])
-    assert demo.main() == 2
-    errors = capsys.readouterr().err
-    assert "training needs the weights of VGG-19, and they are not here" in errors
-    assert errors.count("\n") == 1
-    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ BASE, SCRATCH = "base", "scratch"
 COMPACT: Final = "compact"
 """The loss network of our own; the others are VGG."""
 LossNetwork = Literal["compact", "vgg19", "vgg16"]
-LOSS_NETWORK: LossNetwork = "vgg19"
+LOSS_NETWORK: LossNetwork = COMPACT
 """Unless told otherwise."""
 SYNTHETIC = "synthetic"
 """In place of a folder of photos: photos made up as a training goes."""
@@ -127,11 +127,12 @@ class TrainConfig(Settings):
     """Weight of the term that keeps the strokes on what they paint when that moves, and still when the camera rustles
     or the light changes."""
     loss_network: LossNetwork = LOSS_NETWORK
-    """What judges the paintings as they are learnt: `vgg19`, `vgg16`, or `compact`, a small network in the package that
-    has learnt from VGG-19: no download, steps four times as fast, and paintings somewhat worse (docs/compact.md)."""
+    """What judges the paintings as they are learnt: `compact`, a small network in the package that has learnt it from
+    VGG-19; `vgg19`, for which paintings come out somewhat better, steps take four times as long, and 550 MB are
+    downloaded once (docs/compact.md); or `vgg16`."""
     vgg_weights: Path | None = None
     """File with torchvision's weights for VGG (.safetensors, .pth); else ALLAPRIMA_VGG, else torchvision's download.
-    With --loss-network compact they serve for the figures alone: VGG-19's, and nothing is downloaded."""
+    With --loss-network compact, VGG-19's serve for the figures alone, and nothing is downloaded."""
     average_pooling: bool = False
     """Average instead of max pooling in VGG (Gatys et al. 2016)."""
 
