@@ -3,7 +3,8 @@
     python scripts/loss_networks.py PAINTING ... --photos DIR --val-photos DIR --out RUNS    # goes on where it stopped
 
 Each training finds the k of strength 1 with its own loss network, as a user's does; J is weighed with the k of VGG-19.
-Take paintings that the compact network has not learnt from (`KEPT_OUT` in scripts/make_base.py).
+Take paintings that the compact network has not learnt from (`KEPT_OUT` in scripts/make_base.py). With `--last N`, the
+compact network judges all steps of a third training but the last N, and VGG-19 those.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from trainings import config_of, parse_comparison, report_of
+from trainings import comparison_parser, config_of, report_of
 
 from allaprima.models.features import weights_hash
 from allaprima.terminal import console, show_table
@@ -20,31 +21,49 @@ from allaprima.train.config import COMPACT, LossNetwork
 from allaprima.train.evaluate import YARDSTICK_LAYERS
 from allaprima.train.loss_network import read_compact
 
-NETWORKS: tuple[LossNetwork, ...] = ("vgg19", COMPACT)
-
 
 def main() -> None:
     """Parse the arguments, train what is missing, show the table."""
-    arguments = parse_comparison(str(__doc__))
-    table, ratios = Table("painting", "k", "k, compact", "J", "J, compact", "ratio", "s", "s, compact"), []
+    parser = comparison_parser(str(__doc__))
+    parser.add_argument(
+        "--last", type=int, default=0, metavar="N", help="steps that VGG-19 judges after the compact one"
+    )
+    arguments = parser.parse_args()
+    judges = ["VGG-19", "compact", *(["compact, then VGG-19"] if arguments.last else [])]
+    table, ratios = Table("painting", "k", "k, compact", *(f"J, {judge}" for judge in judges)), list[list[float]]()
+    seconds = list[list[float]]()
     for painting in arguments.paintings:
-        reports = [train(painting, network, arguments) for network in NETWORKS]
-        weights = [report["configuration"]["style_weight"] for report in reports]
+        reports = trainings(painting, arguments)
+        weights = [report["configuration"]["style_weight"] for report in reports[:2]]
         j = [report["figures"]["content"] + weights[0] * report["figures"]["style"] for report in reports]
-        ratios.append(j[1] / j[0])
-        seconds = [f"{report['seconds']:.0f}" for report in reports]
-        table.add_row(
-            painting.stem, *(f"{k:g}" for k in weights), *(f"{value:.3f}" for value in (*j, ratios[-1])), *seconds
-        )
-    console.print(f"{arguments.steps} steps at {arguments.size} px")
+        ratios.append([value / j[0] for value in j])
+        seconds.append([report["seconds"] for report in reports])
+        cells = (f"{value:.3f} ({ratio:.3f})" for value, ratio in zip(j, ratios[-1], strict=True))
+        table.add_row(painting.stem, *(f"{k:g}" for k in weights), *cells)
+    means = (f"{statistics.fmean(column):.3f}" for column in zip(*ratios, strict=True))
+    table.add_row("mean of the ratios", "", "", *means)
+    table.add_row(
+        "seconds, median", "", "", *(f"{statistics.median(column):.0f}" for column in zip(*seconds, strict=True))
+    )
+    console.print(f"{arguments.steps} steps at {arguments.size} px; J (and over VGG-19's)")
     show_table(table)
-    console.print(f"mean of the ratios: {statistics.fmean(ratios):.3f}")
 
 
-def train(painting: Path, network: LossNetwork, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The report of one training, which is done if it is not there."""
-    which = f"-{weights_hash(read_compact(YARDSTICK_LAYERS))[:8]}" if network == COMPACT else ""  # there may be others
-    return report_of(config_of(arguments, painting, f"{painting.stem}-{network}{which}", loss_network=network))
+def trainings(painting: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The reports of a painting's, which are done if they are not there: by VGG-19, compact, with `--last` by both."""
+    which = weights_hash(read_compact(YARDSTICK_LAYERS))[:8]  # there may be others
+
+    def by(network: LossNetwork, name: str, **settings: Any) -> dict[str, Any]:
+        return report_of(config_of(arguments, painting, f"{painting.stem}-{name}", loss_network=network, **settings))
+
+    reports = [by("vgg19", "vgg19"), by(COMPACT, f"compact-{which}")]
+    if arguments.last:
+        begun = f"compact-{which}-{arguments.steps - arguments.last}"
+        begin = by(COMPACT, begun, steps=arguments.steps - arguments.last)
+        start = str(arguments.out / f"{painting.stem}-{begun}")
+        end = by("vgg19", f"{begun}-vgg19-{arguments.last}", from_=start, steps=arguments.last)
+        reports.append(end | {"seconds": begin["seconds"] + end["seconds"]})
+    return reports
 
 
 if __name__ == "__main__":

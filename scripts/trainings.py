@@ -25,14 +25,14 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
 
 
-def parse_comparison(description: str) -> argparse.Namespace:
-    """The command line of a script that trains some paintings in two ways: them, the places, `steps` and `size`."""
+def comparison_parser(description: str) -> argparse.ArgumentParser:
+    """Of a script that trains some paintings in several ways: them, the places, `steps` and `size`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paintings", type=Path, nargs="+")
     add_places(parser)
     parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
     parser.add_argument("--size", type=int, default=TrainConfig.size)
-    return parser.parse_args()
+    return parser
 
 
 def config_of(arguments: argparse.Namespace, painting: Path, run: str, **settings: Any) -> TrainConfig:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from trainings import config_of, parse_comparison, report_of
+from trainings import comparison_parser, config_of, report_of
 
 from allaprima.terminal import console, show_table
 from allaprima.train.config import LOSS_NETWORK, SYNTHETIC
@@ -21,7 +21,7 @@ from allaprima.train.config import LOSS_NETWORK, SYNTHETIC
 
 def main() -> None:
     """Parse the arguments, train what is missing, show the table."""
-    arguments = parse_comparison(str(__doc__))
+    arguments = comparison_parser(str(__doc__)).parse_args()
     table, ratios = Table("painting", "k", "J, real photos", "J, synthetic ones", "ratio"), []
     for painting in arguments.paintings:
         real, synthetic = train(painting, arguments)

@@ -415,18 +415,20 @@ def test_trainings_with_either_network_are_judged_by_vgg(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    places = ["--vgg-weights", weights, "--out", tmp_path / "runs", "--steps", 1, "--size", 64]
+    places = ["--vgg-weights", weights, "--out", tmp_path / "runs", "--steps", 2, "--last", 1, "--size", 64]
     monkeypatch.setattr(sys, "argv", ["loss_networks", *map(str, [*words[1:6], *places])])
     import_module("loss_networks").main()
-    (row,) = (line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│ painting │" in line)
-    k, _, first, second, ratio = (float(cell) for cell in row[1:6])
-    which = weights_hash(read_compact(YARDSTICK_LAYERS))[:8]
-    runs = [tmp_path / "runs" / f"painting-{name}" for name in ("vgg19", f"compact-{which}")]
-    reports = [json.loads((run / "report.json").read_text()) for run in runs]
-    assert [report["notes"] for report in reports] == [[], []]
+    (row,) = (line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│ painting "))
+    k, which = float(row[1]), f"compact-{weights_hash(read_compact(YARDSTICK_LAYERS))[:8]}"
+    runs = [tmp_path / "runs" / f"painting-{name}" for name in ("vgg19", which, f"{which}-1-vgg19-1", f"{which}-1")]
+    *reports, begun = (json.loads((run / "report.json").read_text()) for run in runs)
+    assert [report["notes"] for report in reports] == [[], [], []]
+    assert [report["loss_network"]["architecture"] for report in reports] == ["vgg19", "compact", "vgg19"]
+    assert begun["loss_network"]["architecture"] == "compact"
+    assert reports[2]["configuration"]["from_"] == str(runs[3])
     j = [report["figures"]["content"] + k * report["figures"]["style"] for report in reports]
-    assert [first, second] == pytest.approx(j, rel=1e-2)
-    assert ratio == pytest.approx(j[1] / j[0], rel=1e-2)
+    found = [[float(part.strip(") ")) for part in cell.split("(")] for cell in row[3:]]
+    assert found == [pytest.approx([value, value / j[0]], rel=1e-2) for value in j]
     checkpoint, network = load_checkpoint(runs[1]), build("realtime")
     checkpoint.fill(network)
     vgg, _ = load_vgg(YARDSTICK_LAYERS, weights=weights)
