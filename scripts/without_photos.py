@@ -3,7 +3,7 @@
     python scripts/without_photos.py PAINTING ... --photos DIR --val-photos DIR --out RUNS    # goes on where it stopped
 
 Both trainings of a painting are by the default loss network, and weigh content and style with the k that strength 1 has
-on the real photos. The mean of the ratios is what `WORSE_BY` in train/synthetic.py says.
+on the real photos. The mean of the ratios is what `J_RATIO` in train/synthetic.py says.
 """
 
 import argparse

@@ -19,13 +19,13 @@ from allaprima.cli import main
 from allaprima.commands import tune
 from allaprima.infer.stylefile import read_card
 from allaprima.pictures import Frame, read_picture
-from allaprima.train import int8, photos, synthetic
+from allaprima.train import int8, photos
 from allaprima.train.config import SYNTHETIC, TrainConfig
 from allaprima.train.evaluate import synthetic_photos
 from allaprima.train.photos import Stream, SyntheticPhotos
 from allaprima.train.shapes import SHAPES
 from allaprima.train.surfaces import PATTERNS, noise, surface
-from allaprima.train.synthetic import real_ones_are_better, synthetic_photo
+from allaprima.train.synthetic import synthetic_photo, what_they_are_worth
 
 
 def test_a_photo_depends_on_its_seed_and_number_alone() -> None:
@@ -184,13 +184,6 @@ def test_int8_is_calibrated_and_judged_on_different_ones() -> None:
     assert len({frame.tobytes() for frame in [*calibration, *unseen]}) == len(calibration) + len(unseen)
 
 
-def test_what_a_figure_is_claimed_of_has_been_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "WORSE_BY", None)
-    assert "%" not in real_ones_are_better()
-    monkeypatch.setattr(synthetic, "WORSE_BY", 1.25)
-    assert "real photos are better (J on photos is then 20% lower)" in real_ones_are_better()
-
-
 @pytest.mark.parametrize(
     ("given", "trained_on", "judged_on"),
     [
@@ -237,7 +230,7 @@ def trained(shared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactor
 def test_a_training_needs_no_photos_and_says_what_it_was_trained_on(trained: tuple[Path, str]) -> None:
     run, said = trained
     assert "64 px, synthetic photos" in said
-    assert real_ones_are_better() in said.splitlines()
+    assert what_they_are_worth() in said.splitlines()
     assert "on 1 unseen synthetic photos" in said
     report = json.loads((run / "report.json").read_text())
     assert report["configuration"]["photos"] == SYNTHETIC

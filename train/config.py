@@ -86,7 +86,7 @@ class TrainConfig(Settings):
     """The painting to learn: JPEG, PNG or WebP, of any size and shape."""
     photos: str | None = None
     """Folder of photos to train on, searched recursively; a few hundred are enough to begin with. By default
-    `synthetic`: made up as the training goes; real ones are better. (A folder of that name is `./synthetic`.)"""
+    `synthetic`: made up as the training goes. (A folder of that name is `./synthetic`.)"""
     val_photos: Path | None = None
     """Folder of photos for the preview and the figures; by default a few of --photos are held out, or made up."""
     out: Path | None = None

@@ -98,7 +98,7 @@ def _train(trainer: "Trainer") -> None:
 
 
 def _introduce(trainer: "Trainer") -> None:
-    from ..train.synthetic import real_ones_are_better
+    from ..train.synthetic import what_they_are_worth
 
     made_up, skipped = trainer.config.made_up, len(trainer.photos.skipped)
     console.print(
@@ -108,7 +108,7 @@ def _introduce(trainer: "Trainer") -> None:
         + f", {trainer.device.type} in {trainer.precision}"
     )
     if made_up:
-        console.print(real_ones_are_better())
+        console.print(what_they_are_worth())
     for note in trainer.notes:
         print(f"allaprima: {note}", file=sys.stderr)
 

@@ -142,7 +142,7 @@ def run(config: Config) -> None:
     """
     try:
         from ..train import study_plots
-        from ..train.synthetic import real_ones_are_better
+        from ..train.synthetic import what_they_are_worth
         from ..train.trials import measure_goal
         from ..train.tune import Study
     except ModuleNotFoundError as error:
@@ -151,7 +151,7 @@ def run(config: Config) -> None:
     goal = measure_goal(configs)
     space, first = config.space, next(iter(configs.values()))
     if first.made_up:
-        console.print(real_ones_are_better())
+        console.print(what_they_are_worth())
     study = Study(
         config.out,
         space=space,
