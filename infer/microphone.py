@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 import av
 import av.error
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.filter import Graph
@@ -30,6 +31,8 @@ _PADDING = Fraction(1024, RATE)  # seconds that an AAC encoder puts before its f
 _KEEP_S = 10.0  # who fetches later than that loses the oldest
 _JOIN_S = 1.0  # a device that hangs is left to its thread, which ends with the process
 _WINDOW_S = 1.0
+_LEAST_S = 0.01  # of a block: some devices give single samples
+_FASTEST, _BURST_S = 1.02, 0.5  # of time, and beyond that: no device that hears gives sound sooner
 _LATE_S = 0.03  # less is the clocks' jitter
 _MICROSECOND = Fraction(1, 1_000_000)
 _ALSA_FOLDER = Path("/usr/share/alsa")
@@ -79,12 +82,22 @@ class Microphone:
         return list(blocks)
 
     def _run(self) -> None:
-        clock = SampleClock(self.stream.codec_context.rate)
+        rate = self.stream.codec_context.rate
+        clock, fifo, begun_s, heard = SampleClock(rate), AudioFifo(), monotonic(), 0
         try:
             for samples in self._container.decode(self.stream):
                 if self._stopped:
                     break
-                self._keep(Block(samples, clock.start_s(samples.samples, monotonic())))
+                samples.pts = None  # the device's own, from another zero
+                fifo.write(samples)
+                if fifo.samples < _LEAST_S * rate:
+                    continue
+                block, now_s = fifo.read(), monotonic()
+                assert block is not None
+                self._keep(Block(block, clock.start_s(block.samples, now_s)))
+                heard += block.samples
+                if (ahead_s := heard / rate - _FASTEST * (now_s - begun_s) - _BURST_S) > 0:
+                    sleep(ahead_s)  # ALSA's null, for one, gives hours of silence in a second
             else:
                 self.problem = f"{self.name} fell silent: the sound ends here"
         except (av.FFmpegError, OSError) as error:

@@ -178,6 +178,9 @@ def test_the_systems_sound_goes_with_the_recording(tmp_path: Path, negative: Pat
     assert (process.returncode, stderr) == (0, "")
     assert f"recording to {path} with the microphone" in stdout
     assert read_clip(path).sound_codecs == ["aac"]
+    with av.open(path) as container:  # of a device that would give hours of it at once
+        assert container.duration is not None
+        assert container.duration < 6 * av.time_base
 
 
 # What cannot be.
