@@ -58,10 +58,10 @@ def trainings(painting: Path, arguments: argparse.Namespace) -> list[dict[str, A
 
     reports = [by("vgg19", "vgg19"), by(COMPACT, f"compact-{which}")]
     if arguments.last:
-        begun = f"compact-{which}-{arguments.steps - arguments.last}"
-        begin = by(COMPACT, begun, steps=arguments.steps - arguments.last)
-        start = str(arguments.out / f"{painting.stem}-{begun}")
-        end = by("vgg19", f"{begun}-vgg19-{arguments.last}", from_=start, steps=arguments.last)
+        steps = arguments.steps - arguments.last
+        begin = by(COMPACT, f"compact-{which}-{steps}", steps=steps)
+        start = begin["configuration"]["out"]
+        end = by("vgg19", f"compact-{which}-{steps}-vgg19-{arguments.last}", from_=start, steps=arguments.last)
         reports.append(end | {"seconds": begin["seconds"] + end["seconds"]})
     return reports
 

@@ -53,7 +53,8 @@ def model_card(card: StyleCard, photos: str) -> str:
     training = card.training
     loss_network = card.loss_network["architecture"].replace("vgg", "VGG-")
     figures = card.figures
-    measured = ", ".join(f"{name} {figures[name]:.3f}" for name in ("content", "style", "J"))
+    known = (name for name in ("content", "style", "J") if name in figures)  # not without VGG-19's weights
+    measured = ", ".join(f"{name} {figures[name]:.3f}" for name in known) or "not measured"
     ratio = f"{figures['optimality_ratio']:.2f}" if "optimality_ratio" in figures else "not measured"
     steady = "{flicker:.2f}, {motion:.2f}".format_map(figures) if "motion" in figures else "not measured"
     painting = ", ".join(part for part in (f"*{card.title}*", card.artist, card.year) if part)

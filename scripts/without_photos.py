@@ -15,6 +15,7 @@ from typing import Any
 from rich.table import Table
 from trainings import comparison_parser, config_of, report_of
 
+from allaprima.models.vgg import find_weights
 from allaprima.terminal import console, show_table
 from allaprima.train.config import LOSS_NETWORK, SYNTHETIC
 
@@ -22,6 +23,7 @@ from allaprima.train.config import LOSS_NETWORK, SYNTHETIC
 def main() -> None:
     """Parse the arguments, train what is missing, show the table."""
     arguments = comparison_parser(str(__doc__)).parse_args()
+    find_weights("vgg19", arguments.vgg_weights)  # for the figures alone a training does not download them
     table, ratios = Table("painting", "k", "J, real photos", "J, synthetic ones", "ratio"), []
     for painting in arguments.paintings:
         real, synthetic = train(painting, arguments)

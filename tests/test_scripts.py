@@ -97,7 +97,7 @@ def photos(shared: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unseen(shared: Path, tmp_path: Path) -> Path:
-    """The middle of one: VGG-19 on it is most of a small training's time."""
+    """A corner of one: VGG-19 on it is most of a small training's time."""
     folder = tmp_path / "unseen"
     folder.mkdir()
     photo = read_picture(min((shared / "photos" / "val").glob("*.jpg")))

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, cast
 
 import torch
-import torch.distributed.nn  # before there is a group: its functions' defaults would keep it for ever
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, gather_object
 from torch import Tensor
@@ -41,6 +40,9 @@ from .run_folder import RunFolder
 from .schedule import Schedule
 from .start import start_from
 from .strength import PHOTOS
+
+if torch.distributed.is_available():  # not in every build of PyTorch
+    import torch.distributed.nn  # before there is a group: its functions' defaults would keep it for ever
 
 FLAT = 2.0  # standard deviation in grey levels of a painting with nothing on it but a scanner's noise
 LOG_EVERY = 10  # steps between two looks at the losses: each look waits for the device
