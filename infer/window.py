@@ -1,5 +1,6 @@
 """The window that shows what is painted, with figures and help over it, and hands keys and mouse to the controls."""
 
+import ctypes
 import os
 import re
 import socket
@@ -42,6 +43,7 @@ class Window:
 
     def __enter__(self) -> "Window":
         _find_fonts()
+        keeps_events()
         try:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
@@ -135,6 +137,23 @@ def _find_fonts() -> None:
         return
     if font := next(Path("/usr/share/fonts").rglob("*.ttf"), None):
         os.environ["QT_QPA_FONTDIR"] = str(font.parent)
+
+
+def keeps_events() -> bool:
+    """Keep Xlib from taking events that are Qt's: keys, clicks, and the one without which a window stays black.
+
+    False: it cannot be done here, and now and then one is lost. Call it before the first window.
+
+    opencv-python brings a libX11-xcb of its own, and leaves libX11 to the system. Its XSetEventQueueOwner writes into
+    a structure of libX11's in which that field has moved since, so Xlib goes on taking events for itself, now and
+    then one of them. The system's fits the system's libX11; once it is loaded for all, Qt finds it first.
+    """
+    if sys.platform not in {"win32", "darwin"}:
+        try:
+            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            return False
+    return True
 
 
 def _is_visible(title: str) -> bool:

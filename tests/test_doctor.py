@@ -21,7 +21,7 @@ from allaprima.checkup import Check, Finding, examine, linux_cameras, loopback_d
 from allaprima.cli import main
 from allaprima.commands import doctor
 from allaprima.errors import InputError
-from allaprima.infer import providers, timing
+from allaprima.infer import providers, timing, window
 from allaprima.infer.providers import available_providers, why_not
 from allaprima.machine import cpu_features, parse_cpuinfo, parse_sysctl, usable_cpus
 
@@ -310,6 +310,23 @@ def test_a_gpu_that_is_not_used(two_styles: Path, tmp_path: Path, monkeypatch: p
         [cuda] = (finding for finding in examine(Check("providers", checkup._providers)) if finding.about == "cuda")
         assert cuda.mark == mark
         assert bool(cuda.remedy) == (mark == "warning")
+
+
+# The window.
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there is no Xlib")
+def test_a_window_that_would_lose_keys_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str, **_: object) -> NoReturn:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(window, "display_problem", lambda: None)
+    [check] = (check for check in checkup.CHECKS if check.about == "window")
+    assert [finding.mark for finding in examine(check)] == ["ok"]
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    [finding] = examine(check)
+    lost = "libX11-xcb.so.1 is missing, without which keys and clicks may be lost"
+    assert (finding.mark, finding.text) == ("warning", lost)
 
 
 # Cameras, as Linux shows them.
