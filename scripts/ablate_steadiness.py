@@ -2,6 +2,7 @@
 
     python scripts/ablate_steadiness.py PAINTING ... --photos DIR --val-photos DIR --out RUNS --page PAGE.md \
         --yardstick-photos DIR --motion PAN.mp4 --still CLIP.mp4      # goes on where it was stopped
+    python scripts/ablate_steadiness.py ... --clips DIR --clip scene.mp4      # and shows it: all variants side by side
 
 Each figure is the mean over the paintings; those of steadiness stand beside what they are without the training for it.
 J has k of strength 1 and is taken on photos that no network saw. Short trainings tell variants apart. The base was
@@ -9,11 +10,15 @@ trained for steadiness itself, and some of it stays: what the whole of it brings
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from norms import SteadyNorms
 from trainings import add_places, config_of, network_of, report_of
@@ -21,12 +26,15 @@ from yardstick import Yardstick, add_arguments, read_yardstick
 
 from allaprima.commands.video import Config as VideoConfig
 from allaprima.files import replacing
-from allaprima.infer.smoothing import SceneCuts
+from allaprima.infer.clip import open_clip
+from allaprima.infer.overlay import draw_lines
+from allaprima.infer.smoothing import SceneCuts, Smoothed
+from allaprima.infer.writer import VideoWriter
 from allaprima.models.transformer import ImageTransformer, build
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import console
 from allaprima.train.artefacts import Stylize
-from allaprima.train.config import BASE, SCRATCH, TrainConfig
+from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.photos import middle_crop
 from allaprima.train.start import start_from
@@ -74,9 +82,11 @@ VARIANTS = {
     "twice": Variant("twice the weight", weight=TrainConfig.motion_weight * 2),
     "frozen": Variant("norms with the statistics of typical photos", frozen_norms=True),
     "slow": Variant("the default, its norms' statistics moved by a tenth with each frame", norms_rate=0.1),
+    "four": Variant("four times the weight", weight=TrainConfig.motion_weight * 4),
     "smoothed": Variant("the default, smoothed as `video` does", smooth=VideoConfig.smooth),
 }
 TYPICAL_PHOTOS = 16
+CLIP_S = 10
 
 
 def main() -> None:
@@ -90,26 +100,78 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--from", dest="from_", choices=(BASE, SCRATCH), default=BASE)
     add_arguments(parser)
+    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
+    parser.add_argument("--clips", type=Path, metavar="DIR", help="also write PAINTING.mp4 there, of --clip")
+    parser.add_argument("--clip", type=Path, help="the clip that they paint; its first 10 s at most")
+    parser.add_argument("--clip-height", type=int, default=240, metavar="PX", help="of each picture in them")
     arguments = parser.parse_args()
+    if bool(arguments.clips) != bool(arguments.clip):
+        parser.error("--clips DIR and --clip CLIP.mp4 belong together")
     yardstick = read_yardstick(arguments)
     names = list(dict.fromkeys([WITHOUT, *arguments.variant]))
     measured = {name: [measure(arguments, yardstick, p, name) for p in arguments.paintings] for name in names}
     page = "\n".join([*head(arguments), *rows(measured), ""])
     with replacing(arguments.page) as temporary:
         temporary.write_text(page, encoding="utf-8")
+    if arguments.clips:
+        arguments.clips.mkdir(parents=True, exist_ok=True)
+        for painting in arguments.paintings:
+            show(arguments, painting, names)
     console.print(page, markup=False, soft_wrap=True)
 
 
 def measure(arguments: argparse.Namespace, yardstick: Yardstick, painting: Path, name: str) -> dict[str, float]:
     """Figures of one training, which is done if it is not there."""
     variant = VARIANTS[name]
-    run = f"{painting.stem}-{name if variant.is_trained_apart else DEFAULT}"
-    config = config_of(arguments, painting, run, motion_weight=variant.weight, from_=arguments.from_)
+    report, network = train(arguments, painting, name)
+    return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate), variant.smooth)
+
+
+def train(arguments: argparse.Namespace, painting: Path, name: str) -> tuple[dict[str, Any], ImageTransformer]:
+    """Report and network of one training, which is done if it is not there."""
+    variant = VARIANTS[name]
+    config = config_of(
+        arguments,
+        painting,
+        f"{painting.stem}-{name if variant.is_trained_apart else DEFAULT}",
+        motion_weight=variant.weight,
+        from_=arguments.from_,
+        loss_network=arguments.loss_network,
+    )
     assert config.out is not None
     start, empty = (frozen_start(config) if variant.frozen_norms else None for _ in range(2))
     report = report_of(config, start, disturbance=Disturbance(variant.amplitudes))
-    network = network_of(config.out, empty)
-    return {"J": report["figures"]["j"]} | yardstick.measure(filmed(network, variant.norms_rate), variant.smooth)
+    return report, network_of(config.out, empty)
+
+
+def show(arguments: argparse.Namespace, painting: Path, names: Sequence[str]) -> None:
+    """Write the clip of a painting: the scene, and beside it what each variant makes of it."""
+    film: dict[str, Stylize] = {"the clip": np.copy} | {name: painter(arguments, painting, name) for name in names}
+    with (
+        open_clip(arguments.clip) as clip,
+        replacing(arguments.clips / f"{painting.stem}.mp4") as temporary,
+        VideoWriter(temporary, time_base=1 / clip.rate, rate=clip.rate) as writer,
+    ):
+        for number, shot in enumerate(islice(clip.shots(), round(CLIP_S * clip.rate))):
+            photo = resize_height(shot.picture, arguments.clip_height)
+            pictures = [paint(photo) for paint in film.values()]
+            for picture, name in zip(pictures, film, strict=True):
+                draw_lines(picture, [name])
+            writer.write(np.concatenate(pictures, axis=1), number)
+    console.print(f"wrote {arguments.clips / painting.stem}.mp4")
+
+
+def painter(arguments: argparse.Namespace, painting: Path, name: str) -> Stylize:
+    """Of the frames of one clip, as a variant paints them."""
+    variant = VARIANTS[name]
+    paint = filmed(train(arguments, painting, name)[1], variant.norms_rate)
+    return Smoothed(paint, variant.smooth) if variant.smooth else paint
+
+
+def resize_height(picture: Frame, height: int) -> Frame:
+    """(H, W, 3) uint8 RGB -> the same at this height."""
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 @torch.no_grad()
@@ -144,10 +206,11 @@ def head(arguments: argparse.Namespace) -> list[str]:
         "# What makes paintings steady",
         "",
         f"Made by `scripts/ablate_steadiness.py`: {paintings}; {arguments.steps} steps "
-        f"from {arguments.from_} at {arguments.size} px.",
+        f"from {arguments.from_} at {arguments.size} px, {arguments.loss_network} as the loss network.",
         "",
         f"    python scripts/ablate_steadiness.py PAINTING ... --from {arguments.from_} --steps {arguments.steps} "
-        f"--size {arguments.size} --variant {' '.join(arguments.variant)} \\",
+        f"--size {arguments.size} --loss-network {arguments.loss_network} \\",
+        f"        --variant {' '.join(arguments.variant)} \\",
         "        --photos DIR --val-photos DIR --yardstick-photos DIR --motion PAN.mp4 --motion FLOW ... \\",
         "        --still CLIP.mp4 --page PAGE.md --out RUNS",
         "",

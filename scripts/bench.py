@@ -7,6 +7,7 @@ scripts/bench sinks starry_night                # what each of them costs
 scripts/bench soak starry_night --json soak.json        # an hour: memory, latency and drops, minute by minute
 scripts/bench switch starry_night great_wave    # how long a change of style holds up the picture
 scripts/bench quality starry_night              # --quality auto while other programs take the processor
+scripts/bench smooth starry_night               # what --smooth adds to a frame
 scripts/bench overhead starry_night             # milliseconds a frame of all but the network
 scripts/bench memory starry_night               # whether `allaprima cam` grows over 10,000 frames
 scripts/bench frame --peer other-style.onnx     # milliseconds a frame of both builds and of other networks
@@ -111,9 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("--burners", type=int, default=4 * (os.cpu_count() or 1), help="programs that compute")
     overhead = _add(verbs, "overhead", "bench_live", "milliseconds a frame of all but the network", OVERHEAD)
     overhead.add_argument("--seconds", type=float, default=20, help="of the session (default: %(default)s)")
+    smooth = _add(verbs, "smooth", "bench_smooth", "what --smooth adds to a frame")
+    smooth.add_argument("--frames", type=int, default=200, help="of each scene (default: %(default)s)")
     memory = _add(verbs, "memory", "bench_live", "whether a session grows", MEMORY)
     memory.add_argument("--frames", type=int, default=10_000, help="to paint (default: %(default)s)")
-    for verb in (live, sinks, soak, switch, quality, overhead, memory):
+    for verb in (live, sinks, soak, switch, quality, smooth, overhead, memory):
         verb.add_argument("style", metavar="STYLE", help="a style that ships, or a style file")
     switch.add_argument("other", metavar="OTHER", help="the one to change to, and back")
     switch.add_argument("--changes", type=int, default=20, help="to measure (default: %(default)s)")
@@ -127,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     frame.add_argument("--peer", type=Path, action="append", default=[], help="another project's ONNX file")
     frame.add_argument("--blocks", type=int, default=5, help="of frames, in turn (default: %(default)s)")
     frame.add_argument("--frames", type=int, default=20, help="in a block; slow networks get a quarter")
-    for verb in (live, sinks, soak, switch, quality, overhead, memory, frame):
+    for verb in (live, sinks, soak, switch, quality, smooth, overhead, memory, frame):
         verb.add_argument("--size", default="640x480", help="WIDTHxHEIGHT, px (default: %(default)s)")
         verb.add_argument("--threads", type=int, default=2, help="ONNX Runtime's (default: %(default)s)")
 

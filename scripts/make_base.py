@@ -2,6 +2,7 @@
 
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN           # goes on where it was stopped
     python scripts/make_base.py PAINTINGS --photos DIR --out RUN --ship    # and writes train/base.safetensors
+    python scripts/make_base.py ... --from base --loss-network compact     # goes on from the base that ships
     python scripts/make_base.py ... --batch 16 --steps 30000 --workers 8   # more of it, where a GPU is
 
 One network learns all paintings at once. What a painting has for itself is a scale and a shift of every channel
@@ -26,11 +27,11 @@ from torch import Tensor, nn
 from allaprima.models.transformer import ImageTransformer, RealtimeCore, build
 from allaprima.pictures import find_pictures, read_picture
 from allaprima.terminal import console
-from allaprima.train.config import TrainConfig
+from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
 from allaprima.train.losses import PerceptualLoss
 from allaprima.train.objective import Network, Objective
 from allaprima.train.run_folder import can_be_resumed
-from allaprima.train.start import BASE_FILE, write_base
+from allaprima.train.start import BASE_FILE, start_from, write_base
 from allaprima.train.trainer import Trainer
 
 KEPT_OUT = ("starry_night", "great_wave", "udnie", "the_scream", "grande_jatte", "mosaic_synth", "mosaic")
@@ -47,6 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_material(parser)
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--from", dest="from_", choices=[SCRATCH, BASE], default=SCRATCH, help="where filters begin")
+    parser.add_argument("--loss-network", choices=["vgg19", COMPACT], default="vgg19")
     parser.add_argument("--batch", type=int, default=TrainConfig.batch, help="photos a step, each for another painting")
     parser.add_argument("--workers", type=int, default=TrainConfig.workers, help="processes that read photos")
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")
@@ -76,7 +79,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     config = TrainConfig(
         painting=files[0],
         photos=arguments.photos,
-        loss_network="vgg19",
+        loss_network=arguments.loss_network,
         vgg_weights=arguments.vgg_weights,
         from_="scratch",
         out=arguments.out,
@@ -92,6 +95,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     )
     torch.manual_seed(config.seed)
     network = build("realtime")
+    start_from(arguments.from_, network, build="realtime")
     modulation = Modulation(network, len(files) * len(VARIANTS))
     with GrowingCrops(config, network) as trainer:
         trainer.objective = ManyPaintings(trainer, files, modulation)

@@ -43,6 +43,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 @linux
 @pytest.mark.parametrize(("words", "expected"), [
     (["live", "--fps", "50", "0", "--seconds", "0.5"], ["50 fps", "unbounded", "dropped", "latency p50, p95, ms"]),
+    (["smooth", "--frames", "5"], ["still, with noise", "moving", "smoothing, ms"]),
     (["overhead", "--seconds", "0.5"], ["camera", "painter", "sink", "call", "sum"]),
     (["memory", "--frames", "2000"], ["frame 1000: ", "frame 2000: ", "growth since frame 1000: "]),
     (["live", "--fps", "30", "--seconds", "0.5", "--sinks", "record", "virtual-camera", "serve"],

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from clips import make_clip
 from tables import rows_of
 
 from allaprima.pictures import read_picture, write_picture
@@ -140,7 +141,10 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
     words = ["--photos", photos, "--val-photos", unseen, "--vgg-weights", weights, "--steps", 1, "--size", 64]
     page, material = tmp_path / "page.md", ["--yardstick-photos", photos, "--yardstick-count", 1]
     places = ["--out", tmp_path / "runs", "--page", page]
-    run_script("ablate_steadiness", painting, *words, *material, *places, "--variant", "frozen", "slow", "smoothed")
+    clip = make_clip(tmp_path / "clip.mp4", ticks=[0, 1000, 2000])
+    clips = ["--clips", tmp_path / "clips", "--clip", clip, "--clip-height", 64]
+    variants = ["--variant", "frozen", "slow", "smoothed"]
+    run_script("ablate_steadiness", painting, *words, *material, *places, *clips, *variants)
     first, *others = ([cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()[-4:])
     assert first[:3] == ["without: no training for steadiness", "0", "1.000"]
     for name, row in zip(("frozen", "slow", "smoothed"), others, strict=True):
@@ -148,6 +152,8 @@ def test_the_steadiness_of_two_trainings_stands_side_by_side(
         noise, share = map(float, re.fullmatch(r"([\d.]+) \(([\d.]+)\)", row[3]).groups())  # type: ignore[union-attr]
         assert 0 < noise < 10
         assert share == pytest.approx(noise / float(first[3]), abs=0.05)
+    frames = decode(tmp_path / "clips" / "starry_night.mp4")
+    assert [frame.shape for frame in frames] == 3 * [(64, 5 * 85 + 1, 3)]  # 4:2:0 wants even sides
 
 
 @pytest.mark.parametrize("rate", [0, 0.25, 1])
