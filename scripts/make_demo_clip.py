@@ -83,15 +83,16 @@ def frame_at(index: int) -> Frame:
 
 
 def photographs() -> Path:
-    """The folder of pictures in scikit-image, found without importing it (its dependencies need not be there).
+    """The folder of pictures in scikit-image, installed or where scripts/demo puts it, without its dependencies.
 
     Raises:
-        InputError: scikit-image is not installed.
+        InputError: scikit-image is not there.
     """
     spec = find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise InputError("the demo's photographs come with scikit-image: pip install --no-deps scikit-image")
-    return Path(spec.origin).parent / "data"
+    package = Path(spec.origin).parent if spec and spec.origin else Path(sys.prefix, "photographs", "skimage")
+    if not package.is_dir():
+        raise InputError("the demo's photographs come with scikit-image: scripts/demo installs it")
+    return package / "data"
 
 
 def _look(shot: Shot, index: int) -> Frame:

@@ -267,7 +267,8 @@ def steps(copy: Path, script: str, *words: str) -> list[str]:
     return [line for line in log if "--upgrade pip" not in line]
 
 
-LIGHT = ["-m pip install --quiet -e .[cpu]", "-m pip install --quiet --no-deps scikit-image"]
+PHOTOGRAPHS = "-m pip install --quiet --no-deps --upgrade --target .venv/photographs scikit-image"
+LIGHT = ["-m pip install --quiet -e .[cpu]", PHOTOGRAPHS]
 DEV = ["-m pip install -e .[dev]"]
 PAINT = ["scripts/demo.py"]
 PYTEST = "-m pytest --numprocesses 2 --dist loadfile"
