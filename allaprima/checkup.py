@@ -221,14 +221,14 @@ def _cores() -> Iterator[Finding]:
 def _window() -> Iterator[Finding]:
     import cv2
 
-    from .infer.window import display_problem, keeps_events
+    from .infer.window import display_problem, keep_events
 
     cure = "to paint without a window: --no-window --record FILE"
     if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
         yield Finding("window", "warning", "this OpenCV is built without windows", f"pip install opencv-python; {cure}")
     elif problem := display_problem():
         yield Finding("window", "warning", problem, cure)
-    elif not keeps_events():
+    elif not keep_events():
         missing = "libX11-xcb.so.1 is missing, without which keys and clicks may be lost"
         yield Finding("window", "warning", missing, "apt-get install libx11-xcb1, or what your system calls it")
     else:

@@ -43,7 +43,7 @@ class Window:
 
     def __enter__(self) -> "Window":
         _find_fonts()
-        keeps_events()
+        keep_events()
         try:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
@@ -139,7 +139,7 @@ def _find_fonts() -> None:
         os.environ["QT_QPA_FONTDIR"] = str(font.parent)
 
 
-def keeps_events() -> bool:
+def keep_events() -> bool:
     """Keep Xlib from taking events that are Qt's: keys, clicks, and the one without which a window stays black.
 
     False: it cannot be done here, and now and then one is lost. Call it before the first window.
@@ -148,11 +148,12 @@ def keeps_events() -> bool:
     a structure of libX11's in which that field has moved since, so Xlib goes on taking events for itself, now and
     then one of them. The system's fits the system's libX11; once it is loaded for all, Qt finds it first.
     """
-    if sys.platform not in {"win32", "darwin"}:
-        try:
-            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            return False
+    if sys.platform in {"win32", "darwin"}:
+        return True
+    try:
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
     return True
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from norms import SteadyNorms
@@ -36,7 +35,7 @@ from allaprima.terminal import console
 from allaprima.train.artefacts import Stylize
 from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
 from allaprima.train.evaluate import stylize
-from allaprima.train.photos import middle_crop
+from allaprima.train.photos import middle_crop, resize
 from allaprima.train.start import start_from
 from allaprima.train.steadiness import Amplitudes, Disturbance
 
@@ -153,7 +152,8 @@ def show(arguments: argparse.Namespace, painting: Path, names: Sequence[str]) ->
         VideoWriter(temporary, time_base=1 / clip.rate, rate=clip.rate) as writer,
     ):
         for number, shot in enumerate(islice(clip.shots(), round(CLIP_S * clip.rate))):
-            photo = resize_height(shot.picture, arguments.clip_height)
+            (height, width), shown_px = shot.picture.shape[:2], arguments.clip_height
+            photo = resize(shot.picture, shown_px, round(width * shown_px / height))
             pictures = [paint(photo) for paint in film.values()]
             for picture, name in zip(pictures, film, strict=True):
                 draw_lines(picture, [name])
@@ -166,12 +166,6 @@ def painter(arguments: argparse.Namespace, painting: Path, name: str) -> Stylize
     variant = VARIANTS[name]
     paint = filmed(train(arguments, painting, name)[1], variant.norms_rate)
     return Smoothed(paint, variant.smooth) if variant.smooth else paint
-
-
-def resize_height(picture: Frame, height: int) -> Frame:
-    """(H, W, 3) uint8 RGB -> the same at this height."""
-    width = round(picture.shape[1] * height / picture.shape[0])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 @torch.no_grad()

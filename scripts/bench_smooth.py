@@ -15,9 +15,9 @@ from allaprima.infer.smoothing import Smoother
 from allaprima.infer.video import Paint
 from allaprima.pictures import Frame
 from allaprima.terminal import console, show_table
+from allaprima.train.scenes import noisy
 
 _WARM_UP = 10  # frames that are not counted
-_NOISE = 3.0  # grey levels, standard deviation: a webcam's indoors
 
 
 def bench_smooth(arguments: argparse.Namespace) -> None:
@@ -26,9 +26,7 @@ def bench_smooth(arguments: argparse.Namespace) -> None:
         raise InputError(f"--frames: got {arguments.frames}, expected 1 or more")
     paint = allaprima.load(arguments.style, threads=arguments.threads)
     moving = [np.ascontiguousarray(picture[..., ::-1]) for picture in camera_pictures(arguments.size)]
-    dice = np.random.default_rng(0)
-    noise = (dice.normal(0, _NOISE, moving[0].shape) for _ in range(RING))
-    still = [(moving[0] + each).round().clip(0, 255).astype(np.uint8) for each in noise]
+    still = noisy(moving[0], frames=RING)
     table = Table(f"{arguments.style}, {arguments.size}", "painting, ms", "smoothing, ms", "more")
     for name, pictures in (("still, with noise", still), ("moving", moving)):
         console.print(f"{name}: {arguments.frames} frames ...")

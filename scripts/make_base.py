@@ -81,7 +81,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
         photos=arguments.photos,
         loss_network=arguments.loss_network,
         vgg_weights=arguments.vgg_weights,
-        from_="scratch",
+        from_=arguments.from_,
         out=arguments.out,
         resume=arguments.out if can_be_resumed(arguments.out) else None,
         steps=arguments.steps,
@@ -95,7 +95,7 @@ def train_base(arguments: argparse.Namespace) -> dict[str, Tensor]:
     )
     torch.manual_seed(config.seed)
     network = build("realtime")
-    start_from(arguments.from_, network, build="realtime")
+    start_from(config.start, network, build="realtime")
     modulation = Modulation(network, len(files) * len(VARIANTS))
     with GrowingCrops(config, network) as trainer:
         trainer.objective = ManyPaintings(trainer, files, modulation)

@@ -299,8 +299,9 @@ class Driver:
     def until(self, happened: Callable[[], bool], act: Callable[[], None]) -> None:
         """Do it, once: no key and no click may be lost."""
         act()
-        wait_for(lambda: happened() or self.process.poll() is not None)
-        assert happened(), self.process.communicate()
+        while not happened():
+            assert not self.ended() or happened(), self.process.communicate()
+            time.sleep(0.005)
 
     def ended(self) -> bool:
         """Whether the session has."""
