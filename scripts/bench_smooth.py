@@ -10,6 +10,7 @@ from bench_devices import RING, camera_pictures
 from rich.table import Table
 
 import allaprima
+from allaprima.commands.video import Config as VideoConfig
 from allaprima.errors import InputError
 from allaprima.infer.smoothing import Smoother
 from allaprima.infer.video import Paint
@@ -44,7 +45,7 @@ def _medians_ms(paint: Paint, pictures: Sequence[Frame], frames: int) -> tuple[f
         begin_s = time.perf_counter()
         painting = paint(picture)
         painted_s = time.perf_counter()
-        smooth(painting, picture, 1)
+        smooth(painting, picture, VideoConfig.smooth)
         painted.append(painted_s - begin_s)
         smoothed.append(time.perf_counter() - painted_s)
     return 1000 * statistics.median(painted[_WARM_UP:]), 1000 * statistics.median(smoothed[_WARM_UP:])

@@ -15,6 +15,7 @@ from rich.table import Table
 from trainings import add_places, config_of, report_of
 
 from allaprima.terminal import console, show_table
+from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
 
 
 def main() -> None:
@@ -25,18 +26,24 @@ def main() -> None:
     parser.add_argument("--scratch-steps", type=int, default=2000)
     parser.add_argument("--steps", type=int, nargs="+", default=[400, 250, 150, 75], help="from the base")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[TrainConfig.batch], help="photos a step, from the base"
+    )
+    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
     arguments = parser.parse_args()
     if arguments.painting.stem not in KEPT_OUT:
         console.print(f"{arguments.painting.stem} is in the base: its figures will flatter")
-    plan = [("scratch", arguments.scratch_steps), *(("base", steps) for steps in arguments.steps)]
-    reports = [train(arguments, start, steps) for start, steps in plan]
+    plan = [(SCRATCH, arguments.scratch_steps, TrainConfig.batch)]
+    plan += [(BASE, steps, batch) for batch in arguments.batch for steps in arguments.steps]
+    reports = [train(arguments, *planned) for planned in plan]
     whole = reports[0]["figures"]["j"]
-    table = Table("from", "steps", "content", "style", "J", "J over scratch", "minutes")
-    for (start, steps), report in zip(plan, reports, strict=True):
+    table = Table("from", "steps", "batch", "content", "style", "J", "J over scratch", "minutes")
+    for (start, steps, batch), report in zip(plan, reports, strict=True):
         figures = report["figures"]
         table.add_row(
             start,
             str(steps),
+            str(batch),
             *(f"{figures[name]:.3f}" for name in ("content", "style", "j")),
             f"{figures['j'] / whole:.3f}",
             f"{report['seconds'] / 60:.1f}",
@@ -47,10 +54,12 @@ def main() -> None:
     show_table(table)
 
 
-def train(arguments: argparse.Namespace, start: str, steps: int) -> dict[str, Any]:
+def train(arguments: argparse.Namespace, start: str, steps: int, batch: int) -> dict[str, Any]:
     """The report of one training, which is done if it is not there."""
+    run = f"{arguments.painting.stem}-{start}-{steps}" + (f"-batch-{batch}" if batch != TrainConfig.batch else "")
+    loss_network = arguments.loss_network
     config = config_of(
-        arguments, arguments.painting, f"{arguments.painting.stem}-{start}-{steps}", from_=start, steps=steps
+        arguments, arguments.painting, run, from_=start, steps=steps, batch=batch, loss_network=loss_network
     )
     return report_of(config)
 

@@ -9,8 +9,8 @@ Columns: grid at each period; tint: how much an edge is coloured for being one, 
 motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a still clip, over
 the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with stronger noise;
 lamp and enters, change of the painting where the photo does not change, over the photo's change all in all, when a lamp
-swells and when something enters at the edge. All of these are of the bare network; `--smooth 0.5` shows what `video`
-makes of it.
+swells and when something enters at the edge. All of these are of the bare network; `--smooth 0.7` shows what `video`
+makes of it, and strokes, how far they then still stand out where a clip (`--moving`) is plain, over the bare network's.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from rich.table import Table
 import allaprima
 from allaprima.errors import InputError
 from allaprima.infer.clip import open_clip
-from allaprima.infer.smoothing import Smoothed
+from allaprima.infer.smoothing import Smoothed, Smoother
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import show_table
 from allaprima.train.artefacts import (
@@ -33,6 +33,7 @@ from allaprima.train.artefacts import (
     Motion,
     Stylize,
     changes,
+    fading,
     flicker,
     grid,
     liveliness,
@@ -54,6 +55,7 @@ class Yardstick:
     photos: Sequence[Frame]
     motions: Sequence[Motion]
     still: Sequence[Frame]
+    moving: Sequence[Frame] = ()
 
     def measure(self, stylize: Stylize, smooth: float = 0) -> dict[str, float]:
         """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for.
@@ -73,6 +75,10 @@ class Yardstick:
             figures["alive"] = liveliness(film, self.motions)
         if self.still:
             figures["flicker"] = flicker(film, self.still)
+        if self.moving and smooth:
+            smoother = Smoother()
+            films = ((photo, p := stylize(photo), smoother(p.copy(), photo, smooth)) for photo in self.moving)
+            figures["strokes"] = fading(films)
         return figures
 
 
@@ -90,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yardstick-count", type=int, default=24, help="how many of them")
     parser.add_argument("--motion", type=Path, action="append", default=[], help="flow folder, or clip with CLIP.json")
     parser.add_argument("--still", type=Path, help="clip of a still scene with noise")
+    parser.add_argument("--moving", type=Path, help="clip by a camera that moves")
 
 
 def read_yardstick(arguments: argparse.Namespace) -> Yardstick:
@@ -97,7 +104,9 @@ def read_yardstick(arguments: argparse.Namespace) -> Yardstick:
     paths = find_pictures(arguments.yardstick_photos)[: arguments.yardstick_count] if arguments.yardstick_photos else []
     photos = [resize_shorter(read_picture(path), PHOTO_PX) for path in paths]
     motions = [m for path in arguments.motion for m in ([read_motion(path)] if path.is_dir() else read_pan(path))]
-    return Yardstick(photos, motions, frames_of(arguments.still)[:10] if arguments.still else [])
+    still = frames_of(arguments.still)[:10] if arguments.still else []
+    moving = [resize_shorter(frame, PHOTO_PX) for frame in frames_of(arguments.moving)[:60]] if arguments.moving else []
+    return Yardstick(photos, motions, still, moving)
 
 
 def read_motion(folder: Path) -> Motion:

@@ -17,6 +17,7 @@ from allaprima.train.artefacts import (
     Motion,
     Warp,
     changes,
+    fading,
     flicker,
     grid,
     liveliness,
@@ -135,6 +136,20 @@ def inner(motion: Motion) -> Motion:
     flow = np.full_like(motion.flow, np.nan)
     flow[8:-8, 8:-8] = motion.flow[8:-8, 8:-8]
     return Motion(motion.first, motion.second, flow)
+
+
+def test_strokes_fade_where_the_photo_is_plain() -> None:
+    """Half the photo is a texture; what happens to the painting there does not count."""
+    photo, painting = grey(120, 120), texture(100, 200)
+    photo[:, :60] = texture(100, 60, 1)
+    half = (64 + painting // 2).astype(np.uint8)
+    assert fading([(photo, painting, painting)] * 2) == 1
+    assert fading([(photo, painting, half)]) == pytest.approx(0.5, abs=0.02)
+    half[:, 100:] = painting[:, 100:]
+    touched = fading([(photo, painting, half)])
+    half[:, :40] = 0
+    assert fading([(photo, painting, half)]) == pytest.approx(touched)
+    assert 0.6 < touched < 0.9
 
 
 # Changes of a clip, where it moves and where it is still.

@@ -104,6 +104,22 @@ def test_slow_motion_is_caught_up() -> None:
     assert off(held[-1], photos[-1])[inner].mean() < 5
 
 
+def contrast(picture: Frame) -> float:
+    """How far strokes stand out, in grey levels."""
+    return float(cv2.absdiff(picture, cv2.blur(picture, (15, 15))).mean())
+
+
+@pytest.mark.parametrize("amount", [0.3, 0.5, 0.7, 0.9])
+def test_strokes_that_lie_elsewhere_in_every_painting_do_not_fade(amount: float) -> None:
+    """As on a plain wall while the camera moves; nor do they grow, however long."""
+    paintings = [texture(seed) for seed in range(60)]
+    pictures = shown(noisy_all([flat(128)] * 60), paintings, amount)
+    left = [contrast(picture) / contrast(painting) for picture, painting in zip(pictures, paintings, strict=True)]
+    faded = ((1 - amount) / (1 + amount)) ** 0.5  # a moving average of what is independent
+    assert min(left[10:]) > faded + 0.12
+    assert max(left) <= 1
+
+
 def test_a_square_that_moves_leaves_no_trail() -> None:
     ground = texture(0) // 4 + 40
     corners = [(30 + 12 * n, 60 + 5 * n) for n in range(10)]

@@ -370,6 +370,13 @@ def test_a_card_says_how_many_steps_there_were() -> None:
         assert (card.training["steps"], card.training["epochs"]) == (150, None)
 
 
+def test_a_card_tells_no_folder_of_this_machine() -> None:
+    card = make_card(config(from_="/home/me/runs/begun"), build("realtime"), {}, None, steps=1)
+    assert card.training["from_"] == "begun"
+    assert "/home/me" not in str(card)
+    assert make_card(config(from_="base"), build("realtime"), {}, None, steps=1).training["from_"] == "base"
+
+
 def trained() -> tuple[torch.nn.Linear, torch.optim.Adam]:
     network = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)

@@ -1,8 +1,8 @@
 """What J does not see and the eye does: grids, tinted edges, and paintings that do not move with what they show.
 
-All figures but the tint (grey levels) are ratios: a grid's to the painting's own texture, the others to what the photo
-itself shows. A photo's grid is 1.1 to 1.3; its error along motion, its flicker and its liveliness are 1 by definition,
-its spill is 0. Clips to measure on can be made up: `scenes`.
+All figures but the tint (grey levels) are ratios: a grid's to the painting's own texture, that of fading strokes to the
+painting that was not smoothed, the others to what the photo itself shows. A photo's grid is 1.1 to 1.3; its error along
+motion, its flicker and its liveliness are 1 by definition, its spill is 0. Clips to measure on can be made up: `scenes`.
 """
 
 import math
@@ -23,6 +23,8 @@ OCCLUDED = 25.0  # grey levels: where the photo itself differs by more, its moti
 STILL = 2.0  # grey levels: where a photo changes by less, on average over `STILL_PX`, only its noise does
 STILL_PX = 9
 NEAR_PX = 16  # a stroke may change so far from what changes
+FINE_PX = 2.0  # deviation of the blur that strokes stand out from
+PLAIN, PLAIN_PX = 1.5, 31  # grey levels that a plain photo stands out by, on average over so many pixels
 
 Array = npt.NDArray[Any]
 Stylize = Callable[[Frame], Frame]
@@ -154,6 +156,26 @@ def liveliness(stylize: Stylize, motions: Iterable[Motion]) -> float:
         seen = changes(stylize, (motion.first, motion.second))
         painted, own = painted + seen.moving.painting, own + seen.moving.photo
     return _ratio(painted, own)
+
+
+def fading(films: Iterable[tuple[Frame, Frame, Frame]]) -> float:
+    """How far the strokes of smoothed paintings stand out where the photo is plain, over those of the bare ones.
+
+    Args:
+        films: photo, painting and smoothed painting, frame after frame.
+    """
+    smoothed = bare = 0.0
+    for photo, painting, film in films:
+        plain = cv2.blur(_relief(photo), (PLAIN_PX, PLAIN_PX)) < PLAIN
+        smoothed += float(_relief(film)[plain].sum())
+        bare += float(_relief(painting)[plain].sum())
+    return _ratio(smoothed, bare)
+
+
+def _relief(picture: Frame) -> Array:
+    """How far each pixel stands out from those around it, in luma: float64 (H, W)."""
+    grey = luma(picture)
+    return np.asarray(abs(grey - cv2.GaussianBlur(grey, (0, 0), FINE_PX)))
 
 
 def changes(stylize: Stylize, frames: Iterable[Frame]) -> "Changes":

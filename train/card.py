@@ -1,5 +1,7 @@
 """The metadata of a style file, from what a training knows."""
 
+from pathlib import Path
+
 from ..contract import StyleCard
 from ..models.transformer import ImageTransformer, describe
 from .config import TrainConfig
@@ -12,7 +14,8 @@ def make_card(
     """The card of `network`, trained with `config` for so many steps; folders of this machine stay out of it."""
     training = config.to_json() | {"out": None, "resume": None} | config.kinds_of_photos
     training |= {"steps": steps, "epochs": None}
-    training |= {name: getattr(config, name).name for name in ("painting", "vgg_weights") if getattr(config, name)}
+    told = ("painting", "vgg_weights", "from_")
+    training |= {name: Path(getattr(config, name)).name for name in told if getattr(config, name)}
     return StyleCard(
         name=config.style_name,
         title=config.title,

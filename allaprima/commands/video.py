@@ -2,7 +2,7 @@
 
 allaprima video holiday.mp4 --style starry_night -o painted.mp4
 allaprima video talk.mkv --style great_wave -o painted.mkv --crf 16
-allaprima video dance.mp4 --style great_wave -o painted.mp4 --smooth 0.8   # where strokes still boil
+allaprima video dance.mp4 --style great_wave -o painted.mp4 --smooth 0.9   # where strokes still boil
 
 Ctrl-C ends the painting, and the file plays up to there; a second Ctrl-C leaves nothing.
 """
@@ -34,7 +34,7 @@ class Config(StyleFlags):
     """The file to write: .mp4, .m4v, .mov or .mkv. Matroska keeps times to the millisecond only."""
     crf: int = 20
     """Quality of H.264: 0 is lossless and huge, 20 is good, 51 is the worst and smallest."""
-    smooth: float = 0.5
+    smooth: float = 0.7
     """How much of the painting before stays, moved along with the clip, 0 (nothing) to 1; never over a scene cut."""
 
     def __post_init__(self) -> None:
