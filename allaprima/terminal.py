@@ -20,10 +20,14 @@ def printable(value: object) -> str:
 
 
 def show_table(table: Table) -> None:
-    """As wide as the terminal; into a pipe, which has no width, as wide as the table wants to be."""
-    if not console.is_terminal:
-        table.width = console.measure(table, options=console.options.update_width(_ENDLESS)).maximum
-    console.print(table, soft_wrap=False, crop=False)
+    """As wide as the terminal; into a pipe, which has no width, each line as wide as it wants to be."""
+    if console.is_terminal:
+        console.print(table, soft_wrap=False, crop=False)
+        return
+    table.width = console.measure(table, options=console.options.update_width(_ENDLESS)).maximum
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False, crop=False)
+    console.print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def progress_bar() -> Progress:

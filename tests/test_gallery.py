@@ -63,6 +63,7 @@ def test_one_card(styles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for text in ("Trained on photographs.", "allaprima/1", '{"build": "realtime"}', '{"J": 1.234}'):
         assert text in printed
+    assert all(line == line.rstrip() for line in printed.splitlines())  # however long the longest is
     assert main(["styles", "odd"]) == 0
     assert "\x1b" not in capsys.readouterr().out
 

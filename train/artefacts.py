@@ -2,7 +2,7 @@
 
 All figures but the tint (grey levels) are ratios: a grid's to the painting's own texture, that of fading strokes to the
 painting that was not smoothed, the others to what the photo itself shows. A photo's grid is 1.1 to 1.3; its error along
-motion, its flicker and its liveliness are 1 by definition, its spill is 0. Clips to measure on can be made up: `scenes`.
+motion, its flicker and its liveliness are 1 by definition, its spill is 0. Clips to measure on are made up by `scenes`.
 """
 
 import math
