@@ -221,10 +221,13 @@ def _restore(painting: Frame, contrast: Plane, amount: float) -> None:
     All by the same gain: one of each place's own takes twice the time. What stays of a painting from frame to frame
     must not grow, so `amount` limits the gain.
     """
-    gain, sparse = min(_GAIN, _DECAY / amount), _sparse(painting)
+    gain = min(_GAIN, _DECAY / amount)
+    if gain <= 1:
+        return
+    sparse = _sparse(painting)
     lost = cv2.divide(contrast + _FAINT, _contrast(sparse) + _FAINT)
     faded = cv2.inRange(lost, (1 + gain) / 2, np.inf)
-    if gain <= 1 or cv2.countNonZero(faded) < _FEW * faded.size:
+    if cv2.countNonZero(faded) < _FEW * faded.size:
         return
     size = painting.shape[1::-1]
     ground = cv2.resize(cv2.blur(sparse, _STROKE), size)

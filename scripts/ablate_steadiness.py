@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from norms import SteadyNorms
-from trainings import add_places, config_of, network_of, report_of
+from trainings import add_loss_network, add_places, config_of, network_of, report_of
 from yardstick import Yardstick, add_arguments, read_yardstick
 
 from allaprima.commands.video import Config as VideoConfig
@@ -33,7 +33,7 @@ from allaprima.models.transformer import ImageTransformer, build
 from allaprima.pictures import Frame, find_pictures, read_picture
 from allaprima.terminal import console
 from allaprima.train.artefacts import Stylize
-from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
+from allaprima.train.config import BASE, SCRATCH, TrainConfig
 from allaprima.train.evaluate import stylize
 from allaprima.train.photos import middle_crop, resize
 from allaprima.train.start import start_from
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--from", dest="from_", choices=(BASE, SCRATCH), default=BASE)
     add_arguments(parser)
-    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
+    add_loss_network(parser)
     parser.add_argument("--clips", type=Path, metavar="DIR", help="also write PAINTING.mp4 there, of --clip")
     parser.add_argument("--clip", type=Path, help="the clip that they paint; its first 10 s at most")
     parser.add_argument("--clip-height", type=int, default=240, metavar="PX", help="of each picture in them")

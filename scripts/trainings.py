@@ -9,7 +9,7 @@ from typing import Any
 from allaprima.models.transformer import ImageTransformer, build
 from allaprima.terminal import console
 from allaprima.train.checkpoint import load_checkpoint
-from allaprima.train.config import DEFAULT_STEPS, TrainConfig
+from allaprima.train.config import COMPACT, DEFAULT_STEPS, TrainConfig
 from allaprima.train.run_folder import REPORT, can_be_resumed
 from allaprima.train.steadiness import Disturbance
 from allaprima.train.trainer import Trainer
@@ -23,6 +23,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val-photos", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+
+
+def add_loss_network(parser: argparse.ArgumentParser) -> None:
+    """The flag that says what judges a training; what it comes to, VGG-19 judges."""
+    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
 
 
 def comparison_parser(description: str) -> argparse.ArgumentParser:

@@ -12,10 +12,10 @@ from typing import Any
 
 from make_base import KEPT_OUT
 from rich.table import Table
-from trainings import add_places, config_of, report_of
+from trainings import add_loss_network, add_places, config_of, report_of
 
 from allaprima.terminal import console, show_table
-from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
+from allaprima.train.config import BASE, SCRATCH, TrainConfig
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--batch", type=int, nargs="+", default=[TrainConfig.batch], help="photos a step, from the base"
     )
-    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
+    add_loss_network(parser)
     arguments = parser.parse_args()
     if arguments.painting.stem not in KEPT_OUT:
         console.print(f"{arguments.painting.stem} is in the base: its figures will flatter")
