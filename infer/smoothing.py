@@ -29,10 +29,10 @@ _LONGER_PX = 320  # of the photos that are compared
 _CLEAR, _CHANGED = 2.0, 8.0  # grey levels above the noise: so much is still no change, so much is one
 _NOISES = 2.5  # times the difference that a quarter of the picture stays below is what noise rarely exceeds
 _MOST_NOISE = 4.0  # grey levels, of that difference; more is motion
-_REGION_PX, _GAIN = 15, 0.5  # what moves differs so many grey levels less, all around, once it is moved
+_REGION_PX, _BETTER = 15, 0.5  # what moves differs so many grey levels less, all around, once it is moved
 _SPARSE = 4  # px from one to the next of those that are looked at for strokes
 _STROKE, _AROUND_STROKES = (3, 3), (9, 9)  # of them: a stroke stands out from so many
-_GAIN, _DECAY = 1.25, 0.98
+_MOST_GAIN, _DECAY = 1.25, 0.98
 _FEW = 0.02  # of a picture: not worth the time
 _FAINT = 0.5  # grey levels: fainter strokes need not be restored
 _AROUND = np.ones((3, 3), np.uint8)
@@ -49,6 +49,23 @@ Array = npt.NDArray[Any]
 Plane = npt.NDArray[np.float32]
 Share = npt.NDArray[np.uint8]
 Shift = npt.NDArray[np.int16]
+
+
+class Memory:
+    """What large pictures are computed in, frame after frame: fresh memory costs more time than what is done in it."""
+
+    def __init__(self) -> None:
+        self._arrays = dict[tuple[str, tuple[int, ...]], Array]()
+
+    def __call__(self, what: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> Array:
+        """An array of this shape; with whatever was computed in it last under that name."""
+        if (what, shape) not in self._arrays:
+            self._arrays[what, shape] = np.empty(shape, dtype)
+        return self._arrays[what, shape]
+
+    def clear(self) -> None:
+        """Give it back."""
+        self._arrays.clear()
 
 
 class SceneCuts:
@@ -89,6 +106,7 @@ class Smoother:
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._memory = Memory()
         self.forget()
 
     def __call__(self, painting: Frame, photo: Frame, amount: float) -> Frame:
@@ -108,8 +126,8 @@ class Smoother:
         seen = _reduced(photo)
         self.cut = self._cuts(seen)
         if self.cut or painting.shape != self._painting.shape:
-            self._painting, self._spare = painting.copy(), np.empty_like(painting)
-            self._source = np.empty((*painting.shape[:2], 2), np.int16)
+            self._painting = painting.copy()
+            self._memory.clear()
         else:
             seen = self._mix(painting, seen, amount)
             np.copyto(self._painting, painting)
@@ -127,11 +145,13 @@ class Smoother:
         So what a painting missed, a slow change of light for example, is not forgotten, but found later.
         """
         before, seen_before, changed = self._before(seen)
-        share = np.asarray(cv2.addWeighted(changed, amount / 255, changed, 0, 1 - amount, dtype=cv2.CV_32F))
+        share: Array | float = 1.0 - amount
+        if changed.any():
+            share = np.asarray(cv2.addWeighted(changed, amount / 255, changed, 0, 1 - amount, dtype=cv2.CV_32F))
         contrast = _contrast(_sparse(painting))
-        _blend(painting, before, share)
-        _restore(painting, contrast, amount)
-        return _blend(seen, seen_before, share)
+        _blend(painting, before, share, self._memory)
+        _restore(painting, contrast, amount, self._memory)
+        return _blend(seen, seen_before, share, self._memory)
 
     def _before(self, seen: Frame) -> tuple[Frame, Frame, Share]:
         """The painting before and its photo as they would be now, and 0..255 where that is wrong."""
@@ -143,18 +163,20 @@ class Smoother:
         moved, outside = _move_small(self._seen, shift, self._painting.shape)
         better = _difference(seen, moved)
         gain = cv2.blur(difference - better, (_REGION_PX, _REGION_PX))
-        moves = cv2.inRange(gain, _GAIN, np.inf)  # elsewhere the flow is noise
+        moves = cv2.inRange(gain, _BETTER, np.inf)  # elsewhere the flow is noise
         difference = np.asarray(cv2.copyTo(cv2.max(better, outside), moves, difference), dtype=np.float32)
         seen_before = np.asarray(cv2.copyTo(moved, moves, self._seen), dtype=np.uint8)
         return self._move(cv2.copyTo(shift, moves)), seen_before, _changed(difference)
 
     def _move(self, shift: Array) -> Frame:
-        """The painting before, moved; in memory that serves frame after frame."""
+        """The painting before, moved."""
         height, width = self._painting.shape[:2]
-        cv2.resize(shift, (width, height), self._source, interpolation=cv2.INTER_NEAREST)
-        cv2.add(self._source, _grid(height, width), self._source)
-        cv2.remap(self._painting, self._source, _NONE, cv2.INTER_NEAREST, self._spare, cv2.BORDER_REPLICATE)
-        return self._spare
+        source = self._memory("source", (height, width, 2), np.int16)
+        moved = self._memory("moved", self._painting.shape)
+        cv2.resize(shift, (width, height), source, interpolation=cv2.INTER_NEAREST)
+        cv2.add(source, _grid(height, width), source)
+        cv2.remap(self._painting, source, _NONE, cv2.INTER_NEAREST, moved, cv2.BORDER_REPLICATE)
+        return moved
 
     def _shift(self, seen: Frame) -> Shift:
         """From where in the painting before each part of the photo came: (h, w, 2), (x, y) in px of the painting.
@@ -163,7 +185,7 @@ class Smoother:
         """
         now, before = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, self._seen))
         flow = self._flow.calc(now, before, _NONE)
-        scaled = cv2.multiply(flow, _scale(seen.shape, self._painting.shape), dtype=cv2.CV_16S)
+        scaled = cv2.addWeighted(flow, _scale(seen.shape, self._painting.shape), flow, 0, 0, dtype=cv2.CV_16S)
         return np.asarray(scaled, dtype=np.int16)
 
 
@@ -215,13 +237,13 @@ def _contrast(sparse: Frame) -> Plane:
     return np.asarray(cv2.boxFilter(strokes, cv2.CV_32F, _AROUND_STROKES), dtype=np.float32)
 
 
-def _restore(painting: Frame, contrast: Plane, amount: float) -> None:
+def _restore(painting: Frame, contrast: Plane, amount: float, memory: Memory) -> None:
     """Where strokes stand out less than `contrast`, let them stand out more, in place.
 
     All by the same gain: one of each place's own takes twice the time. What stays of a painting from frame to frame
     must not grow, so `amount` limits the gain.
     """
-    gain = min(_GAIN, _DECAY / amount)
+    gain = min(_MOST_GAIN, _DECAY / amount)
     if gain <= 1:
         return
     sparse = _sparse(painting)
@@ -230,21 +252,22 @@ def _restore(painting: Frame, contrast: Plane, amount: float) -> None:
     if cv2.countNonZero(faded) < _FEW * faded.size:
         return
     size = painting.shape[1::-1]
-    ground = cv2.resize(cv2.blur(sparse, _STROKE), size)
-    restored = cv2.addWeighted(painting, gain, ground, 1 - gain, 0)
-    cv2.copyTo(restored, cv2.resize(faded, size, interpolation=cv2.INTER_NEAREST), painting)
+    where, restored = memory("where", painting.shape[:2]), memory("restored", painting.shape)
+    cv2.resize(faded, size, where, interpolation=cv2.INTER_NEAREST)
+    cv2.resize(cv2.blur(sparse, _STROKE), size, restored)
+    cv2.addWeighted(painting, gain, restored, 1 - gain, 0, restored)
+    cv2.copyTo(restored, where, painting)
 
 
-def _scale(small: tuple[int, ...], large: tuple[int, ...]) -> Array:
-    """Of x and y."""
-    return np.array([large[1] / small[1], large[0] / small[0]])
+def _scale(small: tuple[int, ...], large: tuple[int, ...]) -> float:
+    """Of the longer side, which rounding changed less."""
+    return max(large) / max(small)
 
 
 def _move_small(seen: Frame, shift: Shift, shape: tuple[int, ...]) -> tuple[Frame, Plane]:
     """The small photo moved as a painting of `shape` is, and (h, w), 255 where that came from outside."""
     height, width = seen.shape[:2]
-    source = cv2.multiply(shift, _scale(shape, seen.shape), dtype=cv2.CV_32F)
-    source = cv2.add(source, _grid(height, width), dtype=cv2.CV_32F)
+    source = cv2.addWeighted(shift, 1 / _scale(seen.shape, shape), _grid(height, width), 1, 0, dtype=cv2.CV_32F)
     inside = cv2.inRange(source, np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5]))
     where, between = cv2.convertMaps(source, _NONE, cv2.CV_16SC2)  # quicker by a third
     moved = cv2.remap(seen, where, between, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -257,7 +280,12 @@ def _grid(height: int, width: int) -> Shift:
     return np.stack(np.meshgrid(np.arange(width, dtype=np.int16), np.arange(height, dtype=np.int16)), -1)
 
 
-def _blend(new: Frame, before: Frame, share: Array) -> Frame:
-    """In place of `new`; `share`, float32 of any size, is its part of 1."""
-    share = cv2.resize(share, new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.blendLinear(new, before, share, 1 - share, new), dtype=np.uint8)
+def _blend(new: Frame, before: Frame, share: Array | float, memory: Memory) -> Frame:
+    """In place of `new`; `share`, one for all or float32 of any size, is its part of 1."""
+    if isinstance(share, float):
+        return np.asarray(cv2.addWeighted(new, share, before, 1 - share, 0, new), dtype=np.uint8)
+    ours, theirs = (memory(what, new.shape[:2], np.float32) for what in ("share", "rest"))
+    cv2.resize(share, new.shape[1::-1], ours, interpolation=cv2.INTER_LINEAR)
+    np.subtract(1, ours, theirs)
+    cv2.blendLinear(new, before, ours, theirs, new)
+    return new

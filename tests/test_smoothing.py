@@ -93,6 +93,18 @@ def test_a_painting_moves_with_its_photo_and_stays_sharp(x: int, y: int) -> None
     assert (picture[inner] == paintings[1][inner]).all(2).mean() > 0.95  # random dots: half a pixel off, all differ
 
 
+def test_faint_and_sparse_marks_carry_their_painting_along() -> None:
+    """Once moved, a region of them differs by a grey level less at most, each mark by ten."""
+    marks = flat(120)
+    for x, y in np.random.default_rng(2).integers(10, [WIDTH - 20, HEIGHT - 20], (60, 2)):
+        marks[y : y + 3, x : x + 3] = 130
+    ground = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    photos, paintings = ([np.roll(p, 4 * n, 1) for n in range(2)] for p in (marks, ground))
+    picture = shown(photos, [paintings[0], flat(0)], 1)[1]
+    moved = (photos[1] == 130).all(2)
+    assert (picture[moved] == paintings[1][moved]).all(1).mean() > 0.8
+
+
 def test_slow_motion_is_caught_up() -> None:
     """A third of a pixel a frame is too little to move a painting by, but it adds up."""
     large = texture(0, 3 * HEIGHT, 3 * WIDTH)
