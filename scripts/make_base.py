@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from trainings import add_loss_network
 
 from allaprima.models.transformer import ImageTransformer, RealtimeCore, build
 from allaprima.pictures import find_pictures, read_picture
 from allaprima.terminal import console
-from allaprima.train.config import BASE, COMPACT, SCRATCH, TrainConfig
+from allaprima.train.config import BASE, SCRATCH, TrainConfig
 from allaprima.train.losses import PerceptualLoss
 from allaprima.train.objective import Network, Objective
 from allaprima.train.run_folder import can_be_resumed
@@ -49,7 +50,7 @@ def main() -> None:
     add_material(parser)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--from", dest="from_", choices=[SCRATCH, BASE], default=SCRATCH, help="where filters begin")
-    parser.add_argument("--loss-network", choices=["vgg19", COMPACT], default="vgg19")
+    add_loss_network(parser)
     parser.add_argument("--batch", type=int, default=TrainConfig.batch, help="photos a step, each for another painting")
     parser.add_argument("--workers", type=int, default=TrainConfig.workers, help="processes that read photos")
     parser.add_argument("--ship", action="store_true", help=f"write {BASE_FILE.name} in the end")

@@ -26,8 +26,10 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def add_loss_network(parser: argparse.ArgumentParser) -> None:
-    """The flag that says what judges a training; what it comes to, VGG-19 judges."""
-    parser.add_argument("--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="J is VGG-19's anyway")
+    """The flag that says what a training minimises; what it comes to, VGG-19 judges."""
+    parser.add_argument(
+        "--loss-network", choices=("vgg19", COMPACT), default="vgg19", help="what trains; VGG-19 judges"
+    )
 
 
 def comparison_parser(description: str) -> argparse.ArgumentParser:
