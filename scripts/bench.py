@@ -8,6 +8,7 @@ scripts/bench soak starry_night --json soak.json        # an hour: memory, laten
 scripts/bench switch starry_night great_wave    # how long a change of style holds up the picture
 scripts/bench quality starry_night              # --quality auto while other programs take the processor
 scripts/bench smooth starry_night               # what --smooth adds to a frame
+scripts/bench smooth starry_night --clip FILE   # and to a clip, read, painted and written
 scripts/bench overhead starry_night             # milliseconds a frame of all but the network
 scripts/bench memory starry_night               # whether `allaprima cam` grows over 10,000 frames
 scripts/bench frame --peer other-style.onnx     # milliseconds a frame of both builds and of other networks
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     overhead.add_argument("--seconds", type=float, default=20, help="of the session (default: %(default)s)")
     smooth = _add(verbs, "smooth", "bench_smooth", "what --smooth adds to a frame")
     smooth.add_argument("--frames", type=int, default=200, help="of each scene (default: %(default)s)")
+    smooth.add_argument("--clip", type=Path, action="append", help="in place of the scenes: from file to file")
+    smooth.add_argument("--rounds", type=int, default=5, help="of a clip (default: %(default)s)")
     memory = _add(verbs, "memory", "bench_live", "whether a session grows", MEMORY)
     memory.add_argument("--frames", type=int, default=10_000, help="to paint (default: %(default)s)")
     for verb in (live, sinks, soak, switch, quality, smooth, overhead, memory):

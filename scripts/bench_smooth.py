@@ -1,9 +1,11 @@
-"""What smoothing adds to a frame's painting, in a still scene and in a moving one (scripts/bench smooth)."""
+"""What smoothing adds to a frame's painting, and to a clip from file to file (scripts/bench smooth)."""
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from bench_devices import RING, camera_pictures
@@ -12,8 +14,8 @@ from rich.table import Table
 import allaprima
 from allaprima.commands.video import Config as VideoConfig
 from allaprima.errors import InputError
-from allaprima.infer.smoothing import Smoother
-from allaprima.infer.video import Paint
+from allaprima.infer.smoothing import Smoothed, Smoother
+from allaprima.infer.video import Paint, paint_video
 from allaprima.pictures import Frame
 from allaprima.terminal import console, show_table
 from allaprima.train.scenes import noisy
@@ -22,9 +24,18 @@ _WARM_UP = 10  # frames that are not counted
 
 
 def bench_smooth(arguments: argparse.Namespace) -> None:
-    """Each frame is painted, then smoothed, one after the other on one thread, as in a live session."""
-    if arguments.frames < 1:
-        raise InputError(f"--frames: got {arguments.frames}, expected 1 or more")
+    """A still scene and a moving one, frame by frame as in a live session; or whole clips, as `video` paints them."""
+    for flag in ("frames", "rounds"):
+        if (count := getattr(arguments, flag)) < 1:
+            raise InputError(f"--{flag}: got {count}, expected 1 or more")
+    if arguments.clip:
+        _bench_clips(arguments)
+    else:
+        _bench_frames(arguments)
+
+
+def _bench_frames(arguments: argparse.Namespace) -> None:
+    """Each frame is painted, then smoothed, one after the other on one thread."""
     paint = allaprima.load(arguments.style, threads=arguments.threads)
     moving = [np.ascontiguousarray(picture[..., ::-1]) for picture in camera_pictures(arguments.size)]
     still = noisy(moving[0], frames=RING)
@@ -35,6 +46,31 @@ def bench_smooth(arguments: argparse.Namespace) -> None:
         share = smoothing_ms / painting_ms
         table.add_row(name, f"{painting_ms:.1f}", f"{smoothing_ms:.2f}", f"{share:.0%}")
     show_table(table)
+
+
+def _bench_clips(arguments: argparse.Namespace) -> None:
+    """Each clip is read, painted and written without smoothing and with it, in turns."""
+    paint = allaprima.load(arguments.style, threads=arguments.threads)
+    table = Table(f"{arguments.style}, from file to file", "bare, ms a frame", "smoothed, ms a frame", "more")
+    with tempfile.TemporaryDirectory() as folder:
+        for clip in arguments.clip:
+            console.print(f"{clip.name}: {arguments.rounds} times without and with ...")
+            amounts = 0, VideoConfig.smooth
+            times = [
+                [_clip_ms(clip, paint, amount, Path(folder)) for amount in amounts] for _ in range(arguments.rounds)
+            ]
+            bare, smoothed = (statistics.median(column) for column in zip(*times, strict=True))
+            more = statistics.median(smoothed / bare for bare, smoothed in times) - 1
+            table.add_row(clip.name, f"{bare:.1f}", f"{smoothed:.1f}", f"{more:+.0%}")
+    show_table(table)
+
+
+def _clip_ms(clip: Path, paint: Paint, smooth: float, folder: Path) -> float:
+    """A frame of it."""
+    film = Smoothed(paint, smooth) if smooth else paint
+    begin_s = time.perf_counter()
+    result = paint_video(clip, film, folder / "painted.mp4")
+    return 1000 * (time.perf_counter() - begin_s) / result.frames
 
 
 def _medians_ms(paint: Paint, pictures: Sequence[Frame], frames: int) -> tuple[float, float]:

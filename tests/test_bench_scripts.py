@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clips import make_clip
 from conftest import ROOT
 from tables import rows_of
 from tiny import frame_style
@@ -57,6 +58,18 @@ def test_the_benchmarks_run(style: Path, words: list[str], expected: list[str]) 
     done = bench(words[0], style, *words[1:], "--size", "64x48")
     assert (done.returncode, done.stderr) == (0, "")
     assert [text for text in expected if text not in done.stdout] == []
+
+
+def test_smoothing_from_file_to_file(style: Path, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4")
+    words = ["smooth", style, "--clip", clip, "--rounds"]
+    done = bench(*words, 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    [[name, *times, more]] = rows_of(done.stdout)
+    assert name == "clip.mp4"
+    assert all(float(time) > 0 for time in times)
+    assert more.endswith("%")
+    assert "--rounds: got 0, expected 1 or more" in bench(*words, 0).stderr
 
 
 @linux
