@@ -32,7 +32,8 @@ _MOST_NOISE = 4.0  # grey levels, of that difference; more is motion
 _REGION_PX, _BETTER = 15, 0.5  # what moves differs so many grey levels less, all around, once it is moved
 _SPARSE = 4  # px from one to the next of those that are looked at for strokes
 _STROKE, _AROUND_STROKES = (3, 3), (9, 9)  # of them: a stroke stands out from so many
-_MOST_GAIN, _DECAY = 1.25, 0.98
+_MOST_GAIN = 1.25
+_DECAY = 0.98  # the gain times what stays of a painting: at most so much
 _FEW = 0.02  # of a picture: not worth the time
 _FAINT = 0.5  # grey levels: fainter strokes need not be restored
 _AROUND = np.ones((3, 3), np.uint8)
@@ -62,10 +63,6 @@ class Memory:
         if (what, shape) not in self._arrays:
             self._arrays[what, shape] = np.empty(shape, dtype)
         return self._arrays[what, shape]
-
-    def clear(self) -> None:
-        """Give it back."""
-        self._arrays.clear()
 
 
 class SceneCuts:
@@ -103,10 +100,10 @@ class Smoother:
     _painting: Frame
     _seen: Frame
     _cuts: SceneCuts
+    _memory: Memory
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._memory = Memory()
         self.forget()
 
     def __call__(self, painting: Frame, photo: Frame, amount: float) -> Frame:
@@ -126,8 +123,7 @@ class Smoother:
         seen = _reduced(photo)
         self.cut = self._cuts(seen)
         if self.cut or painting.shape != self._painting.shape:
-            self._painting = painting.copy()
-            self._memory.clear()
+            self._painting, self._memory = painting.copy(), Memory()
         else:
             seen = self._mix(painting, seen, amount)
             np.copyto(self._painting, painting)
@@ -283,7 +279,8 @@ def _grid(height: int, width: int) -> Shift:
 def _blend(new: Frame, before: Frame, share: Array | float, memory: Memory) -> Frame:
     """In place of `new`; `share`, one for all or float32 of any size, is its part of 1."""
     if isinstance(share, float):
-        return np.asarray(cv2.addWeighted(new, share, before, 1 - share, 0, new), dtype=np.uint8)
+        cv2.addWeighted(new, share, before, 1 - share, 0, new)
+        return new
     ours, theirs = (memory(what, new.shape[:2], np.float32) for what in ("share", "rest"))
     cv2.resize(share, new.shape[1::-1], ours, interpolation=cv2.INTER_LINEAR)
     np.subtract(1, ours, theirs)

@@ -28,15 +28,15 @@ def bench_smooth(arguments: argparse.Namespace) -> None:
     for flag in ("frames", "rounds"):
         if (count := getattr(arguments, flag)) < 1:
             raise InputError(f"--{flag}: got {count}, expected 1 or more")
-    if arguments.clip:
-        _bench_clips(arguments)
-    else:
-        _bench_frames(arguments)
-
-
-def _bench_frames(arguments: argparse.Namespace) -> None:
-    """Each frame is painted, then smoothed, one after the other on one thread."""
     paint = allaprima.load(arguments.style, threads=arguments.threads)
+    if arguments.clip:
+        _bench_clips(arguments, paint)
+    else:
+        _bench_frames(arguments, paint)
+
+
+def _bench_frames(arguments: argparse.Namespace, paint: Paint) -> None:
+    """Each frame is painted, then smoothed, one after the other on one thread."""
     moving = [np.ascontiguousarray(picture[..., ::-1]) for picture in camera_pictures(arguments.size)]
     still = noisy(moving[0], frames=RING)
     table = Table(f"{arguments.style}, {arguments.size}", "painting, ms", "smoothing, ms", "more")
@@ -48,9 +48,8 @@ def _bench_frames(arguments: argparse.Namespace) -> None:
     show_table(table)
 
 
-def _bench_clips(arguments: argparse.Namespace) -> None:
-    """Each clip is read, painted and written without smoothing and with it, in turns."""
-    paint = allaprima.load(arguments.style, threads=arguments.threads)
+def _bench_clips(arguments: argparse.Namespace, paint: Paint) -> None:
+    """Each clip is read, painted and written without smoothing and with it, in turns; `more` is of each turn."""
     table = Table(f"{arguments.style}, from file to file", "bare, ms a frame", "smoothed, ms a frame", "more")
     with tempfile.TemporaryDirectory() as folder:
         for clip in arguments.clip:
