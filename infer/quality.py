@@ -209,6 +209,10 @@ class ScaledPainter:
         """What the next frame is painted at."""
         return self._controller.scale
 
+    def rest(self) -> None:
+        """Note a frame that need not be painted."""
+        self._started_s, self._dropped = monotonic(), self._count_dropped()
+
     def __call__(self, frame: Frame) -> Frame:
         """(H, W, 3) uint8 RGB in, the same out; `paint`'s own errors."""
         started_s, dropped = monotonic(), self._count_dropped()
@@ -271,6 +275,11 @@ class Quality:
         beyond = [scale for scale in STEPS if (scale > now if by > 0 else scale < now)]
         self._fixed = (min(beyond) if by > 0 else max(beyond)) if beyond else now
         self._automatic = None
+
+    def rest(self) -> None:
+        """Note a frame that need not be painted, as nothing has changed."""
+        if automatic := self._automatic:
+            automatic.rest()
 
     def __call__(self, frame: Frame) -> Frame:
         """(H, W, 3) uint8 RGB in, the same out; `paint`'s own errors."""

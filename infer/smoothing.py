@@ -1,13 +1,16 @@
 """A painting that holds still where its photo does, and moves where its photo moves: what boils there is noise.
 
     smooth = Smoother()
-    shown = smooth(stylize(photo), photo, 0.8)       # frame after frame of one clip or camera
+    shown = smooth(stylize, photo, 0.8)              # frame after frame of one clip or camera
 
     paint = Smoothed(stylize, 0.8)                   # the same as a style, for `paint_video`
 
 The painting before is moved along the photo's motion (dense inverse search: Kroeger et al. 2016, arXiv:1603.03590) and
 mixed into the new one, but not where the photo before, moved likewise, does not look like the new photo. There
 something was uncovered, changed its light, or the motion is wrong, and the new painting stands alone: no ghosts.
+
+Before a scene at rest, where nothing but noise is new, every other frame shows the painting before once more: it costs
+no painting, and holds stiller.
 
 On a plain surface strokes lie elsewhere in every painting while the camera moves, and a mixture of them is a blur. It
 gets the contrast of the new painting's strokes, as mixtures of textures do (Heitz and Neyret 2018, "High-Performance
@@ -37,7 +40,8 @@ _DECAY = 0.98  # the gain times what stays of a painting: at most so much
 _FEW = 0.02  # of a picture: not worth the time
 _FAINT = 0.5  # grey levels: fainter strokes need not be restored
 _AROUND = np.ones((3, 3), np.uint8)
-_SOFT_PX = 5
+_LONE_PX = 5  # over so many, what stands alone is noise
+_WORTH, _IN_VAIN = 0.05, 7  # of what has changed: where motion explains less, it is not sought for so many frames
 
 _SCENE_PX = 32, 24
 _BROAD_PX = 9  # what is larger is no structure but light and shade, and may be alike in any two scenes
@@ -77,7 +81,7 @@ class SceneCuts:
 
     def __call__(self, photo: Frame) -> bool:
         """Whether the next photo, (H, W, 3) uint8 RGB of any size, shows another scene than the one before."""
-        grey = cv2.cvtColor(cv2.resize(photo, _SCENE_PX, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        grey = cv2.resize(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), _SCENE_PX, interpolation=cv2.INTER_AREA)
         luma = grey.astype(np.float32)
         structure = luma - cv2.blur(luma, (_BROAD_PX, _BROAD_PX))
         if structure.std() < _STRUCTURE:
@@ -87,9 +91,11 @@ class SceneCuts:
 
 
 def _likeness(before: Plane, structure: Plane) -> float:
-    """The best correlation, -1..1, of the middle with a part of the one before."""
+    """The best correlation, -1..1, of the middle with a part of the one before; that with its middle, if it will do."""
     x, y = (side // 5 for side in _SCENE_PX)
-    return float(cv2.matchTemplate(before, structure[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())
+    middle = structure[y:-y, x:-x]
+    here = float(cv2.matchTemplate(before[y:-y, x:-x], middle, cv2.TM_CCOEFF_NORMED)[0, 0])
+    return here if here >= _ALIKE else float(cv2.matchTemplate(before, middle, cv2.TM_CCOEFF_NORMED).max())
 
 
 class Smoother:
@@ -101,59 +107,77 @@ class Smoother:
     _seen: Frame
     _cuts: SceneCuts
     _memory: Memory
+    _rested: bool  # whether the last frame was at rest, and painted none the less
+    _in_vain: int  # frames for which no motion is sought
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self.forget()
 
-    def __call__(self, painting: Frame, photo: Frame, amount: float) -> Frame:
-        """Smooth the next painting, in place.
+    def __call__(self, paint: Paint, photo: Frame, amount: float) -> Frame:
+        """Paint and smooth the next frame.
 
         Args:
-            painting: (H, W, 3) uint8 RGB, contiguous; H and W at least 16.
-            photo: (H, W, 3) uint8 RGB, what it was painted from.
+            paint: the style. Where a scene rests it is not asked, though never twice in a row.
+            photo: (H, W, 3) uint8 RGB, H and W at least 16.
             amount: how much of the painting before stays, 0 (nothing) to 1 (all, while the photo looks the same).
 
         Returns:
-            `painting`.
+            (H, W, 3) uint8 RGB, an array of its own.
         """
         if not amount:
             self.forget()
-            return painting
+            return paint(photo)
         seen = _reduced(photo)
         self.cut = self._cuts(seen)
-        if self.cut or painting.shape != self._painting.shape:
-            self._painting, self._memory = painting.copy(), Memory()
-        else:
-            seen = self._mix(painting, seen, amount)
-            np.copyto(self._painting, painting)
-        self._seen = seen
-        return painting
-
-    def forget(self) -> None:
-        """Begin anew with the next painting."""
-        self._painting = np.empty((0, 0, 3), np.uint8)
-        self.cut, self._cuts = False, SceneCuts()
-
-    def _mix(self, painting: Frame, seen: Frame, amount: float) -> Frame:
-        """Mix the painting before into the new one, in place, and their photos likewise, which is the answer.
-
-        So what a painting missed, a slow change of light for example, is not forgotten, but found later.
-        """
-        before, seen_before, changed = self._before(seen)
-        share: Array | float = 1.0 - amount
-        if changed.any():
-            share = np.asarray(cv2.addWeighted(changed, amount / 255, changed, 0, 1 - amount, dtype=cv2.CV_32F))
-        contrast = _contrast(_sparse(painting))
-        _blend(painting, before, share, self._memory)
-        _restore(painting, contrast, amount, self._memory)
-        return _blend(seen, seen_before, share, self._memory)
-
-    def _before(self, seen: Frame) -> tuple[Frame, Frame, Share]:
-        """The painting before and its photo as they would be now, and 0..255 where that is wrong."""
+        if self.cut or photo.shape != self._painting.shape:
+            return self._anew(paint(photo), seen)
         difference = _difference(seen, self._seen)
         changed = _changed(difference)
-        if not changed.any():
+        rests = not changed.any()
+        if rests and self._rested:
+            self._rested = False
+            return self._painting.copy()
+        self._rested = rests
+        painting = paint(photo)
+        if painting.shape != self._painting.shape:  # `forget` was called meanwhile
+            return self._anew(painting, seen)
+        before, seen_before = self._painting, self._seen
+        if not rests:
+            before, seen_before, changed = self._before(seen, difference, changed)
+        return self._mix(painting, seen, before, seen_before, changed, amount)
+
+    def forget(self) -> None:
+        """Begin anew with the next painting; where `paint` calls it, with the one that it makes."""
+        self._painting = np.empty((0, 0, 3), np.uint8)
+        self.cut, self._cuts = False, SceneCuts()
+        self._rested, self._in_vain = False, 0
+
+    def _anew(self, painting: Frame, seen: Frame) -> Frame:
+        self._painting, self._seen, self._memory = painting.copy(), seen, Memory()
+        self._rested, self._in_vain = False, 0
+        return painting
+
+    def _mix(
+        self, painting: Frame, seen: Frame, before: Frame, seen_before: Frame, changed: Share, amount: float
+    ) -> Frame:
+        """Mix the painting before into the new one, in place, where nothing has changed.
+
+        Their photos are mixed likewise, so that what a painting missed, a slow change of light for example, is not
+        forgotten, but found later.
+        """
+        contrast = _contrast(_sparse(painting))
+        kept = np.asarray(cv2.bitwise_not(changed), dtype=np.uint8) if changed.any() else None
+        _blend(painting, before, kept, amount, self._memory)
+        _restore(painting, contrast, amount, self._memory)
+        self._seen = _blend(seen, seen_before, kept, amount, self._memory)
+        np.copyto(self._painting, painting)
+        return painting
+
+    def _before(self, seen: Frame, difference: Plane, changed: Share) -> tuple[Frame, Frame, Share]:
+        """The painting before and its photo as they would be now, and 255 where that is wrong."""
+        if self._in_vain:
+            self._in_vain -= 1
             return self._painting, self._seen, changed
         shift = self._shift(seen)
         moved, outside = _move_small(self._seen, shift, self._painting.shape)
@@ -162,7 +186,10 @@ class Smoother:
         moves = cv2.inRange(gain, _BETTER, np.inf)  # elsewhere the flow is noise
         difference = np.asarray(cv2.copyTo(cv2.max(better, outside), moves, difference), dtype=np.float32)
         seen_before = np.asarray(cv2.copyTo(moved, moves, self._seen), dtype=np.uint8)
-        return self._move(cv2.copyTo(shift, moves)), seen_before, _changed(difference)
+        left = _changed(difference)
+        if cv2.countNonZero(left) > (1 - _WORTH) * cv2.countNonZero(changed):
+            self._in_vain = _IN_VAIN
+        return self._move(cv2.copyTo(shift, moves)), seen_before, left
 
     def _move(self, shift: Array) -> Frame:
         """The painting before, moved."""
@@ -193,7 +220,7 @@ class Smoothed:
 
     def __call__(self, photo: Frame) -> Frame:
         """(H, W, 3) uint8 RGB -> the same."""
-        return self._smoother(self._paint(photo), photo, self._amount)
+        return self._smoother(self._paint, photo, self._amount)
 
 
 def _reduced(photo: Frame) -> Frame:
@@ -210,13 +237,14 @@ def _difference(a: Frame, b: Frame) -> Plane:
 
 
 def _changed(difference: Plane) -> Share:
-    """0 where a difference is the camera's noise, 255 where it is a change and nearby, soft between."""
+    """0 where a difference is the camera's noise, 255 where it is a change, and around it."""
     sample = difference[::4, ::4].ravel()
     noise = min(float(np.partition(sample, sample.size // 4)[sample.size // 4]), _MOST_NOISE)
     slope = 255 / (_CHANGED - _CLEAR)
     # addWeighted is OpenCV's quickest "scale, add, round and saturate".
     share = cv2.addWeighted(difference, slope, difference, 0, -slope * (_CLEAR + _NOISES * noise), dtype=cv2.CV_8U)
-    return np.asarray(cv2.blur(cv2.dilate(share, _AROUND), (_SOFT_PX, _SOFT_PX)), dtype=np.uint8)
+    near = cv2.blur(cv2.dilate(share, _AROUND), (_LONE_PX, _LONE_PX))
+    return np.asarray(cv2.inRange(near, 128, 255), dtype=np.uint8)
 
 
 def _sparse(painting: Frame) -> Frame:
@@ -276,13 +304,16 @@ def _grid(height: int, width: int) -> Shift:
     return np.stack(np.meshgrid(np.arange(width, dtype=np.int16), np.arange(height, dtype=np.int16)), -1)
 
 
-def _blend(new: Frame, before: Frame, share: Array | float, memory: Memory) -> Frame:
-    """In place of `new`; `share`, one for all or float32 of any size, is its part of 1."""
-    if isinstance(share, float):
-        cv2.addWeighted(new, share, before, 1 - share, 0, new)
+def _blend(new: Frame, before: Frame, kept: Share | None, amount: float, memory: Memory) -> Frame:
+    """In place of `new`: `amount` of what was before where `kept`, of any size, is not 0; None is everywhere.
+
+    A border between the two need not be soft: both are paintings of what has not changed there.
+    """
+    if kept is None:
+        cv2.addWeighted(new, 1 - amount, before, amount, 0, new)
         return new
-    ours, theirs = (memory(what, new.shape[:2], np.float32) for what in ("share", "rest"))
-    cv2.resize(share, new.shape[1::-1], ours, interpolation=cv2.INTER_LINEAR)
-    np.subtract(1, ours, theirs)
-    cv2.blendLinear(new, before, ours, theirs, new)
+    mixed, where = memory("mixed", new.shape), memory("kept", new.shape[:2])
+    cv2.addWeighted(new, 1 - amount, before, amount, 0, mixed)
+    cv2.resize(kept, new.shape[1::-1], where, interpolation=cv2.INTER_NEAREST)
+    cv2.copyTo(mixed, where, new)
     return new

@@ -29,6 +29,7 @@ class Studio:
         open_mask: opens it where there is none, when it is first wanted, on a thread of its own; until then, all is
             painted.
         turning: whether the last painting is of another style than the one before: nothing of that one may stay.
+        on_rest: is told of each frame that is not painted anew, as nothing moves before the camera (`smoothing`).
     """
 
     snapshot: Snapshot | None = None
@@ -49,8 +50,10 @@ class Studio:
         mask: Mask | None = None,
         open_mask: Callable[[], Mask] = Mask,
         turning: Callable[[], bool] = lambda: False,
+        on_rest: Callable[[], None] = lambda: None,
     ) -> None:
-        self.look, self._paint, self._open_mask, self._turning = look, paint, open_mask, turning
+        self.look, self._paint, self._open_mask = look, paint, open_mask
+        self._turning, self._on_rest = turning, on_rest
         self._keep_colours, self._smoother = KeepColours(), Smoother()
         self._kept_colours = look.keep_colours
         self._mask = mask
@@ -82,17 +85,23 @@ class Studio:
             snapshot(photo.copy(), painting.copy())
 
     def _painted(self, photo: Frame, look: Look) -> Frame:
-        started_s = monotonic()
-        painting = self._paint(photo)
-        self._style_s = monotonic() - started_s
-        if look.keep_colours:
-            painting = self._keep_colours(painting, photo)
-        another = self._turning() or look.keep_colours != self._kept_colours
-        self._kept_colours = look.keep_colours
-        painting = self._smoother(painting, photo, 0 if another else look.smoothing)
+        if look.keep_colours != self._kept_colours:
+            self._smoother.forget()
+        self._kept_colours, self._style_s = look.keep_colours, 0.0
+        painting = self._smoother(lambda frame: self._styled(frame, look), photo, look.smoothing)
+        if not self._style_s:
+            self._on_rest()
         if look.mask != "off":
             painting = self._masked(painting, photo, look)
         return blend(painting, photo, look.strength) if look.strength < 1 else painting
+
+    def _styled(self, photo: Frame, look: Look) -> Frame:
+        started_s = monotonic()
+        painting = self._paint(photo)
+        self._style_s = monotonic() - started_s
+        if self._turning():
+            self._smoother.forget()
+        return self._keep_colours(painting, photo) if look.keep_colours else painting
 
     def _masked(self, painting: Frame, photo: Frame, look: Look) -> Frame:
         if self._mask is None:

@@ -77,7 +77,7 @@ class Yardstick:
             figures["flicker"] = flicker(film, self.still)
         if self.moving and smooth:
             smoother = Smoother()
-            films = ((photo, p := stylize(photo), smoother(p.copy(), photo, smooth)) for photo in self.moving)
+            films = ((photo, p := stylize(photo), smoother(lambda _: p.copy(), photo, smooth)) for photo in self.moving)
             figures["strokes"] = fading(films)
         return figures
 

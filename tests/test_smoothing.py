@@ -15,6 +15,7 @@ from allaprima.infer.clip import open_clip
 from allaprima.infer.look import Look
 from allaprima.infer.smoothing import SceneCuts, Smoothed, Smoother
 from allaprima.infer.studio import Studio
+from allaprima.infer.video import Paint
 from allaprima.pictures import Frame
 from allaprima.train.artefacts import changes
 from allaprima.train.scenes import noisy
@@ -33,9 +34,13 @@ def flat(value: int, height: int = HEIGHT, width: int = WIDTH) -> Frame:
     return np.full((height, width, 3), value, np.uint8)
 
 
+def painted_as(painting: Frame) -> Paint:
+    return lambda _photo: painting.copy()
+
+
 def shown(photos: Sequence[Frame], paintings: Sequence[Frame], amount: float) -> list[Frame]:
     smoother = Smoother()
-    return [smoother(painting.copy(), photo, amount) for photo, painting in zip(photos, paintings, strict=True)]
+    return [smoother(painted_as(p), photo, amount) for photo, p in zip(photos, paintings, strict=True)]
 
 
 def off(a: Frame, b: Frame) -> Frame:
@@ -63,7 +68,7 @@ def test_without_smoothing_paintings_pass_untouched() -> None:
     smoother, painting = Smoother(), texture(1)
     before = painting.copy()
     for seed in range(3):
-        assert smoother(painting, texture(seed), 0) is painting
+        assert smoother(lambda _: painting, texture(seed), 0) is painting
         assert np.array_equal(painting, before)
 
 
@@ -170,7 +175,7 @@ def test_a_cut_shows_the_new_painting() -> None:
     smoother, paintings = Smoother(), [texture(seed) for seed in range(20, 25)]
     cuts = []
     for number, (photo, painting) in enumerate(zip(photos, paintings, strict=True)):
-        picture = smoother(painting.copy(), photo, 1)
+        picture = smoother(painted_as(painting), photo, 1)
         assert np.array_equal(picture, paintings[0 if number < 3 else 3])
         cuts.append(smoother.cut)
     assert cuts == [False, False, False, True, False]
@@ -180,17 +185,75 @@ def test_another_size_begins_anew() -> None:
     smoother = Smoother()
     for height, width in ((240, 320), (16, 16), (16, 400), (99, 47), (480, 854), (240, 320)):
         first, second = texture(1, height, width), texture(2, height, width)
-        assert np.array_equal(smoother(first.copy(), first, 0.5), first)
+        assert np.array_equal(smoother(np.copy, first, 0.5), first)
         moved = np.roll(first, 3, 1)
-        assert smoother(second.copy(), moved, 0.5).shape == first.shape
+        assert smoother(painted_as(second), moved, 0.5).shape == first.shape
 
 
 def test_forgetting_begins_anew() -> None:
     smoother, photo = Smoother(), texture(0)
-    assert (smoother(flat(100), photo, 1) == 100).all()
-    assert (smoother(flat(200), photo, 1) == 100).all()
+    assert (smoother(painted_as(flat(100)), photo, 1) == 100).all()
+    assert (smoother(painted_as(flat(200)), photo, 1) == 100).all()
     smoother.forget()
-    assert (smoother(flat(200), photo, 1) == 200).all()
+    assert (smoother(painted_as(flat(200)), photo, 1) == 200).all()
+
+
+def test_a_style_may_tell_that_its_painting_is_another() -> None:
+    smoother, photo = Smoother(), texture(0)
+
+    def another(_: Frame) -> Frame:
+        smoother.forget()
+        return flat(200)
+
+    assert (smoother(painted_as(flat(100)), photo, 1) == 100).all()
+    assert (smoother(another, photo, 1) == 200).all()
+    assert (smoother(painted_as(flat(50)), photo, 1) == 200).all()
+
+
+# At rest.
+
+
+def painted(photos: Sequence[Frame]) -> list[bool]:
+    """Whether each photo is painted."""
+    smoother, seen, asked = Smoother(), list[Frame](), list[bool]()
+
+    def paint(photo: Frame) -> Frame:
+        seen.append(photo)
+        return photo.copy()
+
+    for photo in photos:
+        before = len(seen)
+        smoother(paint, photo, 0.7)
+        asked.append(len(seen) > before)
+    return asked
+
+
+def test_a_scene_at_rest_is_painted_every_other_time() -> None:
+    assert painted(noisy(texture(0), frames=7)) == [True, True, False, True, False, True, False]
+
+
+def test_what_moves_is_painted_every_time_and_at_once() -> None:
+    photos = noisy(texture(0), frames=9)
+    photos[4][100:110, 100:110] = 255  # where the fifth would have been left out
+    assert painted(photos[:5]) == [True, True, False, True, True]
+    assert all(painted([np.roll(texture(0), n, 1) for n in range(6)]))
+
+
+def test_what_is_left_out_is_what_was_shown_before_and_ones_own() -> None:
+    smoother, photo, coming = Smoother(), texture(0), iter(texture(seed) for seed in range(1, 9))
+    pictures = [smoother(lambda _: next(coming), photo, 0.7) for _ in range(3)]
+    assert np.array_equal(pictures[1], pictures[2])
+    pictures[2][:] = 0  # a caller may draw into it
+    assert smoother(lambda _: next(coming), photo, 1).mean() > 100
+
+
+def test_a_session_tells_of_each_frame_at_rest() -> None:
+    told, photo = list[str](), texture(0)
+    studio = Studio(np.copy, Look(smoothing=0.7), on_rest=lambda: told.append("rest"))
+    for _ in range(5):
+        studio(photo)
+        told.append("shown")
+    assert told == ["shown", "shown", "rest", "shown", "shown", "rest", "shown"]
 
 
 def test_the_same_frames_give_the_same_pictures() -> None:
@@ -217,18 +280,20 @@ def test_a_live_session_smooths_and_stops_smoothing() -> None:
 
 
 def test_another_style_shows_at_once() -> None:
+    """Also to a session at rest, with the next painting there is."""
     turning = iter([False, False, True, True, False])
     picture = live([flat(grey) for grey in (100, 90, 80, 70, 60)], Look(smoothing=1), turning=lambda: next(turning))
-    assert [picture() for _ in range(5)] == [100, 100, 80, 70, 60]
+    assert [picture() for _ in range(6)] == [100, 100, 100, 80, 70, 70]
 
 
 def test_the_colours_of_the_photo_show_at_once() -> None:
     look = Look(smoothing=1)
     picture = live([flat(100), flat(90), flat(200), flat(50)], look)
     assert [picture(), picture()] == [100, 100]
-    look.keep_colours = True
+    look.keep_colours = True  # where the painting before would have been shown again
     assert 180 < picture() < 220
-    assert 30 < picture() < 80
+    look.keep_colours = False
+    assert picture() == 50
 
 
 # Scene cuts.

@@ -161,6 +161,7 @@ class _Session:
             mask=mask,
             open_mask=open_mask,
             turning=lambda: self.rack.turning,
+            on_rest=self.quality.rest,
         )
         self.recorder = Recorder(microphone=self.microphone)
         if config.record:
