@@ -20,7 +20,12 @@ __all__ = ["__version__", "load"]
 
 
 def load(
-    style: str | Path, *, provider: str = "auto", threads: int | None = None, keep_colours: bool = False
+    style: str | Path,
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    keep_colours: bool = False,
+    film: bool = False,
 ) -> "Stylizer":
     """Open a style: a callable from an (H, W, 3) uint8 RGB frame to its painting of the same size.
 
@@ -29,6 +34,7 @@ def load(
         provider: `auto`, `cpu`, `cuda`, `tensorrt`, `directml` or `coreml`.
         threads: CPU threads; None lets ONNX Runtime choose.
         keep_colours: paint in the colours of the frame.
+        film: frames come one after the other, as of one film: what enters in one corner does not repaint the others.
 
     Raises:
         InputError: no such style, or not a style file.
@@ -36,4 +42,4 @@ def load(
     from .gallery import find_style
     from .infer.stylizer import Stylizer
 
-    return Stylizer(find_style(style), provider=provider, threads=threads, keep_colours=keep_colours)
+    return Stylizer(find_style(style), provider=provider, threads=threads, keep_colours=keep_colours, film=film)

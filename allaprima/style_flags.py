@@ -24,8 +24,8 @@ class StyleFlags:
     keep_colours: bool = False
     """Keep the colours of the photo: only light and dark come from the painting."""
 
-    def open_style(self, *, keep_memory: bool = True) -> "Stylizer":
-        """The style, ready to paint; see `Stylizer` for the errors and for `keep_memory`."""
+    def open_style(self, *, keep_memory: bool = True, film: bool = False) -> "Stylizer":
+        """The style, ready to paint; see `Stylizer` for the errors, for `keep_memory` and for `film`."""
         from .infer.stylizer import Stylizer
 
         return Stylizer(
@@ -35,4 +35,5 @@ class StyleFlags:
             range_=self.input_range,
             keep_memory=keep_memory,
             keep_colours=self.keep_colours,
+            film=film,
         )

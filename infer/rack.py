@@ -82,10 +82,11 @@ class Rack:
 
     def _paint(self, photo: Frame) -> Frame:
         self._shape, stylizer = photo.shape, self.stylizer
-        painting = stylizer(photo)
         self.turning = stylizer is not self._last
         if self.turning:
+            stylizer.forget()
             self._fading, self._last, self._since_s = self._last, stylizer, monotonic()
+        painting = stylizer(photo)
         share = (monotonic() - self._since_s) / FADE_S
         if not self._fade or share >= 1:
             return painting

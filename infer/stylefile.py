@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..contract import CONTRACT, StyleCard
 from ..errors import InputError
+from .protobuf import VARINT, MalformedError, Value, fields, text
 
 MAX_BYTES = 256 * 2**20
 """Style networks are 0.1 to 10 MB; what is far above is something else."""
@@ -31,9 +32,6 @@ CHILDREN: dict[str, dict[int, str]] = {
 IR_VERSION, GRAPH, METADATA = 1, 7, 14  # fields of ModelProto
 OP_TYPE = 4  # of NodeProto
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of TensorProto
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-Value = int | memoryview
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,11 @@ def read_style_file(path: str | Path) -> StyleFile:
             seen.add((message, number))
             _refuse_other_files(path, message, number, value)
             if (message, number) == ("ModelProto", METADATA):
-                key, text = _entry(value)
-                metadata[key] = text
-    except _MalformedError as error:
+                key, entry = _entry(value)
+                metadata[key] = entry
+    except MalformedError as error:
         # Every known exporter writes the version of the format first.
-        if data[0] != IR_VERSION << 3 | _VARINT:
+        if data[0] != IR_VERSION << 3 | VARINT:
             raise InputError(f"style file '{path}' is not an ONNX file: give a .onnx style file") from error
         raise InputError(f"style file '{path}' is cut short or damaged ({error}): copy or export it again") from error
     if not seen >= {("ModelProto", IR_VERSION), ("ModelProto", GRAPH)}:
@@ -122,7 +120,7 @@ def _card(path: Path, metadata: dict[str, str]) -> StyleCard | None:
 
 def _refuse_other_files(path: Path, message: str, number: int, value: Value) -> None:
     external = message == "TensorProto" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0))
-    compiled = message == "NodeProto" and number == OP_TYPE and _text(value) == "EPContext"  # names an engine file
+    compiled = message == "NodeProto" and number == OP_TYPE and text(value) == "EPContext"  # names an engine file
     if external or compiled:
         raise InputError(
             f"style file '{path}' keeps weights in other files: a style is one self-contained file, "
@@ -130,69 +128,23 @@ def _refuse_other_files(path: Path, message: str, number: int, value: Value) -> 
         )
 
 
-# Protocol buffers: a message is a list of fields, each a tag (number << 3 | wire type) and a value.
-
-
-class _MalformedError(ValueError):
-    pass
-
-
 def _walk(data: bytes) -> Iterator[tuple[str, int, Value]]:
     """(message, field number, value) of a model and of everything below that can hold a tensor.
 
     Raises:
-        _MalformedError: not protocol buffers, or cut short.
+        MalformedError: see there.
     """
     stack = [("ModelProto", memoryview(data))]  # no recursion: a file may nest graphs as deep as it likes
     while stack:
         message, content = stack.pop()
         children = CHILDREN.get(message, {})
-        for number, value in _fields(content):
+        for number, value in fields(content):
             yield message, number, value
             if number in children and isinstance(value, memoryview):
                 stack.append((children[number], value))
 
 
-def _fields(content: memoryview) -> Iterator[tuple[int, Value]]:
-    position, end = 0, len(content)
-    while position < end:
-        tag, position = _varint(content, position)
-        number, kind = tag >> 3, tag & 7
-        value: Value
-        if kind == _VARINT:
-            value, position = _varint(content, position)
-        else:
-            size = {_FIXED64: 8, _FIXED32: 4}.get(kind)
-            if size is None:
-                if kind != _BYTES or number == 0:
-                    raise _MalformedError(f"unknown field {number}, type {kind}")
-                size, position = _varint(content, position)
-            if position + size > end:
-                raise _MalformedError(f"{position + size - end:,} bytes are missing")
-            value = content[position : position + size]
-            position += size
-        yield number, value
-
-
-def _varint(content: memoryview, position: int) -> tuple[int, int]:
-    """The number at `position`, seven bits a byte, lowest first, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(content):
-            raise _MalformedError("it ends within a number")
-        byte = content[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise _MalformedError("a number is too long")
-
-
 def _entry(value: Value) -> tuple[str, str]:
     """Key and value of one metadata entry."""
-    parts = dict(_fields(value)) if isinstance(value, memoryview) else {}
-    return _text(parts.get(1)), _text(parts.get(2))
-
-
-def _text(value: Value | None) -> str:
-    return bytes(value).decode(errors="replace") if isinstance(value, memoryview) else ""
+    parts = dict(fields(value)) if isinstance(value, memoryview) else {}
+    return text(parts.get(1)), text(parts.get(2))

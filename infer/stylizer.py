@@ -25,6 +25,8 @@ from ..errors import InputError
 from ..pictures import Frame
 from .keep_colours import KeepColours
 from .providers import open_session
+from .scene_cuts import SceneCuts
+from .slow_norms import PACE, given, used, with_slow_norms
 from .stylefile import StyleFile, read_style_file
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ _IO_SHAPES = {
     "tensor": ("tensor(float)", "float32 (N, 3, H, W)", 1),
 }
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_FILM_PACE = 0.3  # of the way to a frame's own statistics,
+_FILM_EVERY = 4  # frames: each move changes what an int8 network rounds, all over the picture
 _KEPT_PAINTINGS = 4  # as many as a live session has under way
 _OTHER_SHAPE = re.compile(r"computed output shape for this run is \{([\d,]+)\}")  # not that of the memory given
 _NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory")
@@ -56,6 +60,8 @@ class Stylizer:
         range_: the pixel values that another's network takes and gives: `255` (0..255), `1` (0..1) or `auto`.
         keep_memory: keep the CPU's working memory between frames: 10 % faster. Without, large photos take 40 % less.
         keep_colours: the strokes of the painting in the colours of the frame.
+        film: frames come one after the other, as of one film: what enters in one corner does not repaint the others at
+            once (`slow_norms`). A scene cut begins anew, and so does `forget`. For our own files of `io = frame`.
 
     Raises:
         InputError: the file is missing, damaged, unsafe or not a style; no ONNX Runtime; a wrong argument.
@@ -78,6 +84,7 @@ class Stylizer:
         range_: str = "auto",
         keep_memory: bool = True,
         keep_colours: bool = False,
+        film: bool = False,
     ) -> None:
         if range_ not in RANGES:
             raise InputError(f"input range '{range_}' is unknown: choose one of {', '.join(RANGES)}")
@@ -86,10 +93,9 @@ class Stylizer:
         self.name = file.card.name if file.card else file.path.stem
         self._keep_colours = KeepColours() if keep_colours else None
         try:
-            session, self.provider = open_session(
-                file.data, provider=provider, threads=threads, keep_memory=keep_memory
-            )
-            self._paint = _open_network(file, session, range_)
+            model, norms = with_slow_norms(file.data) if film and _can_be_slow(file) else (file.data, 0)
+            session, self.provider = open_session(model, provider=provider, threads=threads, keep_memory=keep_memory)
+            self._paint = _open_network(file, session, range_, norms)
         except InputError:
             raise
         except Exception as error:  # ONNX Runtime's have no common base; a name that is not UTF-8 comes as another
@@ -115,25 +121,39 @@ class Stylizer:
         painted = self._paint(frame)
         return self._keep_colours(painted, frame) if self._keep_colours else painted
 
+    def forget(self) -> None:
+        """Of a film: the next frame begins another one."""
+        if isinstance(self._paint, _FilmNetwork):
+            self._paint.forget()
+
     def __repr__(self) -> str:
         return f"Stylizer({str(self.path)!r}, provider={self.provider!r})"
 
 
-def _open_network(file: StyleFile, session: "InferenceSession", range_: str) -> Callable[[Frame], Frame]:
+def _can_be_slow(file: StyleFile) -> bool:
+    """Whether a file's norms are as `with_slow_norms` expects them."""
+    return file.card is not None and file.card.io == "frame" and file.card.network.get("precision") != "fp16"
+
+
+def _open_network(file: StyleFile, session: "InferenceSession", range_: str, norms: int) -> Callable[[Frame], Frame]:
     if file.card is None:
         return _open_foreign(file, session, range_)
     if range_ != "auto":
         raise InputError(f"style file '{file.path}' has a fixed input range: leave out --input-range")
-    _check_ours(file, session)
+    _check_ours(file, session, norms)
+    if norms:
+        return _FilmNetwork(file, session, norms)
     if file.card.io == "frame":
         return _FrameNetwork(file, session)
     return _FloatNetwork(file, session, multiple=1)
 
 
-def _check_ours(file: StyleFile, session: "InferenceSession") -> None:
+def _check_ours(file: StyleFile, session: "InferenceSession", norms: int) -> None:
     assert file.card is not None
     kind, text, channel_axis = _IO_SHAPES[file.card.io]
-    for nodes, name in ((session.get_inputs(), INPUT_NAME), (session.get_outputs(), OUTPUT_NAME)):
+    slow = {PACE, *map(given, range(norms)), *map(used, range(norms))}
+    for all_nodes, name in ((session.get_inputs(), INPUT_NAME), (session.get_outputs(), OUTPUT_NAME)):
+        nodes = [node for node in all_nodes if node.name not in slow]
         got = describe(nodes)
         [node] = nodes if len(nodes) == 1 else [None]
         if node is None or (node.name, node.type) != (name, kind) or _channels(node.shape, channel_axis) != 3:
@@ -197,12 +217,15 @@ class _FrameNetwork(_Network):
         binding.bind_cpu_input(self._input, batch)
         with self._explained(frame.shape[:2]):
             try:
-                self._session.run_with_iobinding(binding)
+                self._run_bound(binding)
             except Exception as error:  # ONNX Runtime's exceptions have no common base
                 if other := _OTHER_SHAPE.search(str(error)):
                     self._expect(tuple(map(int, other[1].split(","))), batch.shape)
                 raise
         return painting
+
+    def _run_bound(self, binding: "IOBinding") -> None:
+        self._session.run_with_iobinding(binding)
 
     def _free_memory(self, shape: tuple[int, ...]) -> "tuple[Frame, IOBinding]":
         """Memory for a painting that nobody holds, and the session's binding to it."""
@@ -214,6 +237,47 @@ class _FrameNetwork(_Network):
             binding.bind_output(self._outputs[0], "cpu", 0, np.uint8, (1, *shape), painting.ctypes.data)
             self._memory = [*self._memory[-_KEPT_PAINTINGS + 1 :], (painting, binding)]
             return painting, binding
+
+
+class _FilmNetwork(_FrameNetwork):
+    """The same for the frames of one film, one after the other, whose norms are slow.
+
+    Args:
+        file: the style file.
+        session: of what `with_slow_norms` made of it.
+        norms: how many there are.
+    """
+
+    _statistics: list[Array]
+
+    def __init__(self, file: StyleFile, session: "InferenceSession", norms: int) -> None:
+        super().__init__(file, session)
+        self._norms = range(norms)
+        self.forget()
+
+    def forget(self) -> None:
+        """The next frame begins a film."""
+        self._cuts = SceneCuts()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._frames, self._statistics = 0, [np.zeros((1, 1, 1, 2), np.float32) for _ in self._norms]
+
+    def __call__(self, frame: Frame) -> Frame:
+        if self._cuts(frame):
+            self._begin()
+        return super().__call__(frame)
+
+    def _run_bound(self, binding: "IOBinding") -> None:
+        moves = self._frames % _FILM_EVERY == 0
+        pace = np.array([_FILM_PACE * moves if self._frames else 1], np.float32)
+        binding.bind_cpu_input(PACE, pace)
+        for norm in self._norms:
+            binding.bind_cpu_input(given(norm), self._statistics[norm])
+            binding.bind_output(used(norm), "cpu")
+        super()._run_bound(binding)
+        self._statistics = [value.numpy() for value in binding.get_outputs()[1:]]
+        self._frames += 1
 
 
 def _references_from_a_list() -> int:

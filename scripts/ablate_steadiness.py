@@ -27,7 +27,8 @@ from allaprima.commands.video import Config as VideoConfig
 from allaprima.files import replacing
 from allaprima.infer.clip import open_clip
 from allaprima.infer.overlay import draw_lines
-from allaprima.infer.smoothing import SceneCuts, Smoothed
+from allaprima.infer.scene_cuts import SceneCuts
+from allaprima.infer.smoothing import Smoothed
 from allaprima.infer.writer import VideoWriter
 from allaprima.models.transformer import ImageTransformer, build
 from allaprima.pictures import Frame, find_pictures, read_picture

@@ -7,7 +7,7 @@ scripts/bench sinks starry_night                # what each of them costs
 scripts/bench soak starry_night --json soak.json        # an hour: memory, latency and drops, minute by minute
 scripts/bench switch starry_night great_wave    # how long a change of style holds up the picture
 scripts/bench quality starry_night              # --quality auto while other programs take the processor
-scripts/bench smooth starry_night               # what --smooth adds to a frame
+scripts/bench smooth starry_night               # what slow norms and --smooth add to a frame
 scripts/bench smooth starry_night --clip FILE   # and to a clip, read, painted and written
 scripts/bench overhead starry_night             # milliseconds a frame of all but the network
 scripts/bench memory starry_night               # whether `allaprima cam` grows over 10,000 frames
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("--burners", type=int, default=4 * (os.cpu_count() or 1), help="programs that compute")
     overhead = _add(verbs, "overhead", "bench_live", "milliseconds a frame of all but the network", OVERHEAD)
     overhead.add_argument("--seconds", type=float, default=20, help="of the session (default: %(default)s)")
-    smooth = _add(verbs, "smooth", "bench_smooth", "what --smooth adds to a frame")
+    smooth = _add(verbs, "smooth", "bench_smooth", "what slow norms and --smooth add to a frame")
     smooth.add_argument("--frames", type=int, default=200, help="of each scene (default: %(default)s)")
     smooth.add_argument("--clip", type=Path, action="append", help="in place of the scenes: from file to file")
     smooth.add_argument("--rounds", type=int, default=5, help="of a clip (default: %(default)s)")

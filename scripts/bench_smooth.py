@@ -1,10 +1,13 @@
-"""What smoothing adds to a frame's painting, and to a clip from file to file (scripts/bench smooth)."""
+"""What steadiness adds to a frame's painting, and to a clip from file to file (scripts/bench smooth).
+
+`video` and `cam` paint with norms that are slow (allaprima.infer.slow_norms); `--smooth` comes on top.
+"""
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from allaprima.terminal import console, show_table
 from allaprima.train.scenes import noisy
 
 _WARM_UP = 10  # frames that are not counted
+_BLOCKS = 4  # of frames without and with, in turn: one live session at a time
 
 
 def bench_smooth(arguments: argparse.Namespace) -> None:
@@ -28,64 +32,93 @@ def bench_smooth(arguments: argparse.Namespace) -> None:
     for flag in ("frames", "rounds"):
         if (count := getattr(arguments, flag)) < 1:
             raise InputError(f"--{flag}: got {count}, expected 1 or more")
-    paint = allaprima.load(arguments.style, threads=arguments.threads)
+
+    def open_(film: bool) -> Paint:
+        return allaprima.load(arguments.style, threads=arguments.threads, film=film)
+
     if arguments.clip:
-        _bench_clips(arguments, paint)
+        _bench_clips(arguments, open_)
     else:
-        _bench_frames(arguments, paint)
+        _bench_frames(arguments, open_)
 
 
-def _bench_frames(arguments: argparse.Namespace, paint: Paint) -> None:
-    """Each frame is painted, then smoothed, one after the other on one thread."""
+def _bench_frames(arguments: argparse.Namespace, open_: "Callable[[bool], Paint]") -> None:
+    """Each frame is painted, then smoothed, one after the other on one thread; `more` is over `bare`."""
     moving = [np.ascontiguousarray(picture[..., ::-1]) for picture in camera_pictures(arguments.size)]
     still = noisy(moving[0], frames=RING)
-    table = Table(f"{arguments.style}, {arguments.size}", "painting, ms", "painted", "smoothing, ms", "more")
+    head = "bare, ms", "slow norms, ms", "painted", "smoothing, ms", "more"
+    table = Table(f"{arguments.style}, {arguments.size}", *head)
+    frames = -(-arguments.frames // _BLOCKS)
     for name, pictures in (("still, with noise", still), ("moving", moving)):
-        console.print(f"{name}: {arguments.frames} frames ...")
-        painting_ms, painted, smoothing_ms = _smoothed(paint, pictures, arguments.frames)
-        more = painted + smoothing_ms / painting_ms - 1
-        table.add_row(name, f"{painting_ms:.1f}", f"{painted:.0%}", f"{smoothing_ms:.2f}", f"{more:+.0%}")
+        console.print(f"{name}: {_BLOCKS} times {frames} frames without and with ...")
+        bare, film = Timed(), Timed()
+        for _ in range(_BLOCKS):
+            bare.paint_all(open_(False), pictures, frames, 0)
+            film.paint_all(open_(True), pictures, frames, VideoConfig.smooth)
+        bare_ms, film_ms = bare.painting_ms, film.painting_ms
+        more = (film.painted * film_ms + film.smoothing_ms) / bare_ms - 1
+        figures = f"{bare_ms:.1f}", f"{film_ms:.1f}", f"{film.painted:.0%}", f"{film.smoothing_ms:.2f}", f"{more:+.0%}"
+        table.add_row(name, *figures)
     show_table(table)
 
 
-def _bench_clips(arguments: argparse.Namespace, paint: Paint) -> None:
-    """Each clip is read, painted and written without smoothing and with it, in turns; `more` is of each turn."""
+def _bench_clips(arguments: argparse.Namespace, open_: "Callable[[bool], Paint]") -> None:
+    """Each clip is read, painted and written bare and steady, in turns; `more` is of each turn."""
+    films = (lambda: open_(False)), (lambda: Smoothed(open_(True), VideoConfig.smooth))
     table = Table(f"{arguments.style}, from file to file", "bare, ms a frame", "smoothed, ms a frame", "more")
     with tempfile.TemporaryDirectory() as folder:
         for clip in arguments.clip:
             console.print(f"{clip.name}: {arguments.rounds} times without and with ...")
-            amounts = 0, VideoConfig.smooth
-            times = [
-                [_clip_ms(clip, paint, amount, Path(folder)) for amount in amounts] for _ in range(arguments.rounds)
-            ]
+            times = [[_clip_ms(clip, film(), Path(folder)) for film in films] for _ in range(arguments.rounds)]
             bare, smoothed = (statistics.median(column) for column in zip(*times, strict=True))
             more = statistics.median(smoothed / bare for bare, smoothed in times) - 1
             table.add_row(clip.name, f"{bare:.1f}", f"{smoothed:.1f}", f"{more:+.0%}")
     show_table(table)
 
 
-def _clip_ms(clip: Path, paint: Paint, smooth: float, folder: Path) -> float:
+def _clip_ms(clip: Path, film: Paint, folder: Path) -> float:
     """A frame of it."""
-    film = Smoothed(paint, smooth) if smooth else paint
     begin_s = time.perf_counter()
     result = paint_video(clip, film, folder / "painted.mp4")
     return 1000 * (time.perf_counter() - begin_s) / result.frames
 
 
-def _smoothed(paint: Paint, pictures: Sequence[Frame], frames: int) -> tuple[float, float, float]:
-    """Painting's ms, what share of the frames was painted, and smoothing's ms: medians."""
-    smooth, painted, smoothed = Smoother(), list[float](), list[float]()
+class Timed:
+    """What frames take to paint and to smooth, ms, and how many of them are painted at all."""
 
-    def timed(photo: Frame) -> Frame:
-        begin_s = time.perf_counter()
-        painting = paint(photo)
-        painted.append(time.perf_counter() - begin_s)
-        return painting
+    def __init__(self) -> None:
+        self._painting_ms, self._smoothing_ms = list[float](), list[float]()
 
-    for number in range(_WARM_UP + frames):
-        if number == _WARM_UP:
-            painted.clear()
-        before, begin_s = len(painted), time.perf_counter()
-        smooth(timed, pictures[number % len(pictures)], VideoConfig.smooth)
-        smoothed.append(time.perf_counter() - begin_s - sum(painted[before:]))
-    return 1000 * statistics.median(painted), len(painted) / frames, 1000 * statistics.median(smoothed[_WARM_UP:])
+    def paint_all(self, paint: Paint, pictures: Sequence[Frame], frames: int, amount: float) -> None:
+        """Paint so many frames, the pictures over and over, and smooth them by `amount`."""
+        smooth, took_ms = Smoother(), list[float]()
+
+        def timed(photo: Frame) -> Frame:
+            begin_s = time.perf_counter()
+            painting = paint(photo)
+            took_ms.append(1000 * (time.perf_counter() - begin_s))
+            return painting
+
+        for number in range(-_WARM_UP, frames):
+            took_ms.clear()
+            begin_s = time.perf_counter()
+            smooth(timed, pictures[number % len(pictures)], amount)
+            whole_ms = 1000 * (time.perf_counter() - begin_s)
+            if number >= 0:
+                self._painting_ms += took_ms
+                self._smoothing_ms.append(whole_ms - sum(took_ms))
+
+    @property
+    def painting_ms(self) -> float:
+        """Median of those that were painted."""
+        return statistics.median(self._painting_ms)
+
+    @property
+    def smoothing_ms(self) -> float:
+        """Median of all."""
+        return statistics.median(self._smoothing_ms)
+
+    @property
+    def painted(self) -> float:
+        """Share of the frames, 0..1."""
+        return len(self._painting_ms) / len(self._smoothing_ms)

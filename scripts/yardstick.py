@@ -57,12 +57,13 @@ class Yardstick:
     still: Sequence[Frame]
     moving: Sequence[Frame] = ()
 
-    def measure(self, stylize: Stylize, smooth: float = 0) -> dict[str, float]:
+    def measure(self, stylize: Stylize, smooth: float = 0, *, film: Stylize | None = None) -> dict[str, float]:
         """`grid/2`, `grid/4`, `grid/8` (medians over the photos), `tint` and so on; those there is material for.
 
-        Moving pictures are smoothed as much as `smooth`, 0..1.
+        Moving pictures are smoothed as much as `smooth`, 0..1, and painted by `film`, by default as photos are.
         """
-        film = Smoothed(stylize, smooth) if smooth else stylize
+        paint = film or stylize
+        film = Smoothed(paint, smooth) if smooth else paint
         figures: dict[str, float] = {}
         if self.photos:
             paintings = [stylize(photo) for photo in self.photos]
@@ -77,7 +78,7 @@ class Yardstick:
             figures["flicker"] = flicker(film, self.still)
         if self.moving and smooth:
             smoother = Smoother()
-            films = ((photo, p := stylize(photo), smoother(lambda _: p.copy(), photo, smooth)) for photo in self.moving)
+            films = ((photo, p := paint(photo), smoother(lambda _: p.copy(), photo, smooth)) for photo in self.moving)
             figures["strokes"] = fading(films)
         return figures
 
@@ -168,7 +169,10 @@ def main() -> None:
     if not 0 <= arguments.smooth <= 1:
         parser.error(f"--smooth: got {arguments.smooth:g}, expected 0 to 1")
     yardstick = read_yardstick(arguments)
-    rows = {style: yardstick.measure(allaprima.load(style), arguments.smooth) for style in arguments.styles}
+    rows = {
+        style: yardstick.measure(allaprima.load(style), arguments.smooth, film=allaprima.load(style, film=True))
+        for style in arguments.styles
+    }
     rows["the photos themselves"] = yardstick.measure(lambda frame: frame)
     table = Table("style", *next(iter(rows.values())))
     for name, figures in rows.items():

@@ -13,7 +13,8 @@ from tiny import frame_style
 
 from allaprima.infer.clip import open_clip
 from allaprima.infer.look import Look
-from allaprima.infer.smoothing import SceneCuts, Smoothed, Smoother
+from allaprima.infer.scene_cuts import SceneCuts
+from allaprima.infer.smoothing import Smoothed, Smoother
 from allaprima.infer.studio import Studio
 from allaprima.infer.video import Paint
 from allaprima.pictures import Frame

@@ -266,7 +266,7 @@ class _Session:
         return Rack(names, self._open_style, first=names.index(style), fade=self.config.fade)
 
     def _open_style(self, name: str) -> "Stylizer":
-        return replace(self.config, style=name, keep_colours=False).open_style()
+        return replace(self.config, style=name, keep_colours=False).open_style(film=True)
 
     def _open_microphone(self, stack: ExitStack) -> "Microphone | None":
         from ..infer.microphone import open_microphone

@@ -116,7 +116,7 @@ def run(config: Config) -> None:
     stylizer = config.open_style(keep_memory=False)
     painting = None if config.painting is None else read_picture(config.painting, what="painting")
     proof = None if painting is None else _prepare(config, stylizer, painting)
-    film = None if config.clip is None else _watch(config.clip, stylizer)
+    film = None if config.clip is None else _watch(config.clip, config.open_style(film=True))
     if proof is not None:
         weights = " or ".join(f"{weight:g}" for weight in proof.style_weights)
         console.print(

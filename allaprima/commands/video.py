@@ -56,7 +56,7 @@ def run(config: Config) -> None:
 
     clip, output = Path(config.clip), Path(config.output)
     check_paths(clip, output)
-    stylizer = config.open_style()
+    stylizer = config.open_style(film=True)
     started = time.perf_counter()
     result = _paint(clip, Smoothed(stylizer, config.smooth), output, config.crf)
     for line in _summary(result, clip, output, time.perf_counter() - started):

@@ -1,0 +1,149 @@
+"""Norms that remember: a style file rewritten for a film, so that one corner of a frame does not repaint the others.
+
+Instance norm takes mean and variance from the whole frame. A lamp or a hand that enters changes them, and with them the
+painting everywhere, at once. Here they move from frame to frame by a share of the way to the frame's own:
+
+    used = given + pace (own - given)
+
+`given` goes in and `used` comes out, for the next frame. A pace of 1 is instance norm.
+
+    model, norms = with_slow_norms(style_file_bytes)
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .protobuf import Value, field, fields, text
+
+PACE = "film/pace"
+"""Input: float32 (1,)."""
+
+# Fields and values of onnx.proto.
+_MODEL_GRAPH = 7
+_NODE, _TENSOR, _INPUT, _OUTPUT = 1, 5, 11, 12  # of GraphProto
+_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _OP_TYPE, _ATTRIBUTE = 1, 2, 3, 4, 5
+_FLOAT, _INT64 = 1, 7  # kinds of tensors
+_INT = 2  # kind of an attribute
+_NORM = "InstanceNormalization"
+_EPSILON = 1e-5  # where the node names none
+
+_AXES = "film/axes"
+
+
+def given(norm: int) -> str:
+    """Input: mean and variance of each channel that the norm of this number goes by, float32 (1, C or 1, 1, 2)."""
+    return f"film/{norm}/given"
+
+
+def used(norm: int) -> str:
+    """Output: those that it went by with this frame, float32 (1, C, 1, 2)."""
+    return f"film/{norm}/used"
+
+
+def with_slow_norms(model: bytes) -> tuple[bytes, int]:
+    """Give the instance norms of a model their statistics by hand.
+
+    Args:
+        model: an ONNX file of opset 18 or later, well-formed, whose norms are in float32; for one frame at a time.
+
+    Returns:
+        The rewritten file, and how many norms it has. Where there is none, the file is as before.
+    """
+    rest, graph, norms = [], [], 0
+    for number, value in fields(memoryview(model)):
+        if number != _MODEL_GRAPH or isinstance(value, int):
+            rest.append(field(number, value))
+            continue
+        for part, content in fields(value):
+            if part == _NODE and not isinstance(content, int) and _op(content) == _NORM:
+                graph += _slow(content, norms)
+                norms += 1
+            else:
+                graph.append(field(part, content))
+    if not norms:
+        return model, 0
+    graph += [field(_INPUT, _float(PACE, [1])), field(_TENSOR, _constant(_AXES, np.array([2, 3], np.int64)))]
+    for norm in range(norms):  # after the frame and the painting
+        free = [1, f"film/{norm}/C", 1, 2]
+        graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(used(norm), free))]
+    return b"".join([*rest, field(_MODEL_GRAPH, b"".join(graph))]), norms
+
+
+def _op(node: memoryview) -> str:
+    return next((text(value) for number, value in fields(node) if number == _OP_TYPE), "")
+
+
+def _slow(node: memoryview, norm: int) -> Iterator[bytes]:
+    """The parts of a graph in place of a norm's node: y = w (x - mean) / deviation + b with the statistics used.
+
+    The node itself stays, as it is quick; its w and b make up for what its own statistics are off:
+    w own_deviation / deviation, and b + w (own_mean - mean) / deviation.
+    """
+    parts = list(fields(node))
+    x, weight, bias = (text(value) for number, value in parts if number == _NODE_INPUT)
+    at = f"film/{norm}/"
+    yield field(_TENSOR, _constant(at + "epsilon", np.float32(_epsilon(parts))))
+    yield field(_TENSOR, _constant(at + "flat", np.array([-1], np.int64)))
+    for op, inputs, *outputs in (
+        ("ReduceMean", [x, _AXES], "mean"),
+        ("ReduceSumSquare", [x, _AXES], "squares"),
+        ("Size", [x], "values"),
+        ("Size", [at + "mean"], "channels"),
+        ("Div", [at + "values", at + "channels"], "places"),
+        ("CastLike", [at + "places", x], "count"),
+        ("Div", [at + "squares", at + "count"], "square"),
+        ("Mul", [at + "mean", at + "mean"], "of_mean"),
+        ("Sub", [at + "square", at + "of_mean"], "difference"),
+        ("Relu", [at + "difference"], "variance"),
+        ("Concat", [at + "mean", at + "variance"], "own"),
+        ("Sub", [at + "own", given(norm)], "off"),
+        ("Mul", [at + "off", PACE], "step"),
+        ("Add", [given(norm), at + "step"], "used"),
+        ("Split", [at + "used"], "used_mean", "used_variance"),
+        ("Add", [at + "variance", at + "epsilon"], "own_energy"),
+        ("Add", [at + "used_variance", at + "epsilon"], "used_energy"),
+        ("Div", [at + "own_energy", at + "used_energy"], "ratio"),
+        ("Sqrt", [at + "ratio"], "gain"),
+        ("Sqrt", [at + "used_energy"], "deviation"),
+        ("Sub", [at + "mean", at + "used_mean"], "excess"),
+        ("Div", [at + "excess", at + "deviation"], "shift"),
+        ("Reshape", [at + "gain", at + "flat"], "flat_gain"),
+        ("Reshape", [at + "shift", at + "flat"], "flat_shift"),
+        ("Mul", [weight, at + "flat_gain"], "weight"),
+        ("Mul", [weight, at + "flat_shift"], "more"),
+        ("Add", [bias, at + "more"], "bias"),
+    ):
+        yield field(_NODE, _node(op, inputs, [at + output for output in outputs]))
+    names = iter([x, at + "weight", at + "bias"])
+    same = (field(number, next(names) if number == _NODE_INPUT else value) for number, value in parts)
+    yield field(_NODE, b"".join(same))
+
+
+def _epsilon(node: Sequence[tuple[int, Value]]) -> float:
+    for number, value in node:
+        attribute = dict(fields(value)) if number == _ATTRIBUTE and isinstance(value, memoryview) else {}
+        if text(attribute.get(1)) == "epsilon" and isinstance(bits := attribute.get(2), memoryview):
+            return float(np.frombuffer(bits, "<f4")[0])
+    return _EPSILON
+
+
+def _node(op: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    parts = [field(_NODE_INPUT, name) for name in inputs] + [field(_NODE_OUTPUT, name) for name in outputs]
+    parts += [field(_NODE_NAME, outputs[0]), field(_OP_TYPE, op)]
+    numbers = {"Concat": {"axis": 3}, "Split": {"axis": 3, "num_outputs": 2}}.get(op, {})
+    parts += [field(_ATTRIBUTE, field(1, name) + field(3, value) + field(20, _INT)) for name, value in numbers.items()]
+    return b"".join(parts)
+
+
+def _constant(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.int64]] | np.float32") -> bytes:
+    """A TensorProto."""
+    sides = b"".join(field(1, side) for side in value.shape)
+    kind = _FLOAT if value.dtype == np.float32 else _INT64
+    return sides + field(2, kind) + field(8, name) + field(9, value.tobytes())
+
+
+def _float(name: str, shape: Sequence[int | str]) -> bytes:
+    """A ValueInfoProto; a side that is a name is free."""
+    sides = b"".join(field(1, field(1 if isinstance(side, int) else 2, side)) for side in shape)
+    return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, sides)))
