@@ -50,7 +50,7 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
     Returns:
         The rewritten file, and how many norms it has. Where there is none, the file is as before.
     """
-    rest, graph, norms = [], [], 0
+    rest, graph, norms = list[bytes](), list[bytes](), 0
     for number, value in fields(memoryview(model)):
         if number != _MODEL_GRAPH or isinstance(value, int):
             rest.append(field(number, value))
@@ -65,7 +65,7 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
         return model, 0
     graph += [field(_INPUT, _float(PACE, [1])), field(_TENSOR, _constant(_AXES, np.array([2, 3], np.int64)))]
     for norm in range(norms):  # after the frame and the painting
-        free = [1, f"film/{norm}/C", 1, 2]
+        free = 1, f"film/{norm}/C", 1, 2
         graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(used(norm), free))]
     return b"".join([*rest, field(_MODEL_GRAPH, b"".join(graph))]), norms
 

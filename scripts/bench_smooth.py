@@ -64,15 +64,21 @@ def _bench_frames(arguments: argparse.Namespace, open_: "Callable[[bool], Paint]
 
 def _bench_clips(arguments: argparse.Namespace, open_: "Callable[[bool], Paint]") -> None:
     """Each clip is read, painted and written bare and steady, in turns; `more` is of each turn."""
-    films = (lambda: open_(False)), (lambda: Smoothed(open_(True), VideoConfig.smooth))
+
+    def bare() -> Paint:
+        return open_(False)
+
+    def steady() -> Paint:
+        return Smoothed(open_(True), VideoConfig.smooth)
+
     table = Table(f"{arguments.style}, from file to file", "bare, ms a frame", "smoothed, ms a frame", "more")
     with tempfile.TemporaryDirectory() as folder:
         for clip in arguments.clip:
             console.print(f"{clip.name}: {arguments.rounds} times without and with ...")
-            times = [[_clip_ms(clip, film(), Path(folder)) for film in films] for _ in range(arguments.rounds)]
-            bare, smoothed = (statistics.median(column) for column in zip(*times, strict=True))
-            more = statistics.median(smoothed / bare for bare, smoothed in times) - 1
-            table.add_row(clip.name, f"{bare:.1f}", f"{smoothed:.1f}", f"{more:+.0%}")
+            times = [[_clip_ms(clip, film(), Path(folder)) for film in (bare, steady)] for _ in range(arguments.rounds)]
+            bare_ms, steady_ms = (statistics.median(column) for column in zip(*times, strict=True))
+            more = statistics.median(with_ / without for without, with_ in times) - 1
+            table.add_row(clip.name, f"{bare_ms:.1f}", f"{steady_ms:.1f}", f"{more:+.0%}")
     show_table(table)
 
 

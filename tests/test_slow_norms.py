@@ -44,6 +44,10 @@ def lit(photo: Frame, share: float = 1) -> Frame:
     return photo
 
 
+def floating(values: Sequence[Any]) -> Array:
+    return np.array(values, np.float32)
+
+
 def off(a: Frame, b: Frame) -> Array:
     return np.abs(a.astype(int) - b)
 
@@ -71,11 +75,11 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
 # The rewritten file.
 
 
-def one_norm(path: Path, epsilon: dict[str, float]) -> bytes:
+def one_norm(path: Path, epsilon: dict[str, Any]) -> bytes:
     """Two channels, (1, 2, h, w); scales 2 and 3, shifts 5 and 7."""
     shape = [1, 2, "h", "w"]
     node = helper.make_node("InstanceNormalization", ["x", "w", "b"], ["y"], **epsilon)
-    constants = {"w": np.float32([2, 3]), "b": np.float32([5, 7])}
+    constants = {"w": floating([2, 3]), "b": floating([5, 7])}
     return save(path, [node], inputs={"x": shape}, outputs={"y": shape}, constants=constants).read_bytes()
 
 
@@ -85,15 +89,15 @@ def test_a_norm_goes_by_the_statistics_it_is_given(tmp_path: Path, epsilon: dict
     model, norms = with_slow_norms(one_norm(tmp_path / "norm.onnx", epsilon))
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     assert norms == 1
-    x = np.float32([[[[1, 3, 1, 3]], [[10, 10, 40, 40]]]])  # means 2 and 25, variances 1 and 225
-    known = np.float32([[4, 9], [20, 100]]).reshape(1, 2, 1, 2)
-    own = np.float32([[2, 1], [25, 225]]).reshape(1, 2, 1, 2)
+    x = floating([[[[1, 3, 1, 3]], [[10, 10, 40, 40]]]])  # means 2 and 25, variances 1 and 225
+    known = floating([[4, 9], [20, 100]]).reshape(1, 2, 1, 2)
+    own = floating([[2, 1], [25, 225]]).reshape(1, 2, 1, 2)
     expected = known + pace * (own - known)
     mean, variance = expected[..., 0, None], expected[..., 1, None]
     deviation = np.sqrt(variance.reshape(1, 2, 1, 1) + epsilon.get("epsilon", 1e-5))
-    y = np.float32([2, 3]).reshape(1, 2, 1, 1) * (x - mean.reshape(1, 2, 1, 1)) / deviation
-    y += np.float32([5, 7]).reshape(1, 2, 1, 1)
-    fed = {"x": x, PACE: np.float32([pace]), given(0): known}
+    y = floating([2, 3]).reshape(1, 2, 1, 1) * (x - mean.reshape(1, 2, 1, 1)) / deviation
+    y += floating([5, 7]).reshape(1, 2, 1, 1)
+    fed = {"x": x, PACE: floating([pace]), given(0): known}
     got, statistics = session(model).run(["y", used(0)], fed)
     np.testing.assert_allclose(statistics, expected, rtol=1e-5)
     np.testing.assert_allclose(got, y, rtol=1e-4, atol=1e-4)
@@ -103,7 +107,7 @@ def test_with_its_own_statistics_a_style_paints_as_ever(photo: Frame) -> None:
     data = Path(find_style("starry_night")).read_bytes()
     model, norms = with_slow_norms(data)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
-    fed = {INPUT_NAME: photo[None], PACE: np.float32([1])}
+    fed = {INPUT_NAME: photo[None], PACE: floating([1])}
     fed |= {given(n): np.zeros((1, 1, 1, 2), np.float32) for n in range(norms)}
     [slow] = session(model).run([OUTPUT_NAME], fed)
     [plain] = session(data).run([OUTPUT_NAME], {INPUT_NAME: photo[None]})
@@ -122,10 +126,11 @@ def test_a_film_is_painted_as_pytorch_would(
     network = build("realtime").eval()
     SteadyNorms(network, rate)
     model, norms = with_slow_norms(floats.read_bytes())
-    film, statistics, pace = session(model), [np.zeros((1, 1, 1, 2), np.float32)] * norms, 1.0
+    film, pace = session(model), 1.0
+    statistics: list[Array] = [np.zeros((1, 1, 1, 2), np.float32)] * norms
     for frame in (photo, lit(photo), texture(1), photo):
-        fed = {INPUT_NAME: frame[None], PACE: np.float32([pace])} | {given(n): s for n, s in enumerate(statistics)}
-        [painted], *statistics = ([a] if n == 0 else a for n, a in enumerate(film.run(None, fed)))
+        fed = {INPUT_NAME: frame[None], PACE: floating([pace])} | {given(n): s for n, s in enumerate(statistics)}
+        painted, *statistics = film.run(None, fed)
         pace = rate
         with torch.inference_mode():
             expected = network(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255)
@@ -234,7 +239,7 @@ def test_a_file_that_has_such_inputs_already_is_refused(tmp_path: Path) -> None:
         inputs={INPUT_NAME: shape, given(0): shape},
         outputs={OUTPUT_NAME: shape},
         kind=TensorProto.UINT8,
-        constants={"w": np.float32([1]), "b": np.float32([1])},
+        constants={"w": floating([1]), "b": floating([1])},
         metadata=StyleCard().to_metadata(),
     )
     with pytest.raises(ValueError, match=r"odd.onnx.*export it again"):
@@ -245,7 +250,7 @@ def test_a_style_that_is_chosen_again_begins_anew(floats: Path, tmp_path: Path, 
     rack = Rack(["a", "b"], lambda name: film(floats if name == "a" else frame_style(tmp_path / "b.onnx")))
     for number, frame in ((0, photo), (1, photo), (0, lit(photo))):
         rack.choose(number)
-        wait_for(lambda number=number: rack.name == "ab"[number])
+        wait_for(lambda: not rack.loading)
         last = rack.paint(frame)
     assert np.array_equal(last, Stylizer(floats, threads=1)(lit(photo)))
 
