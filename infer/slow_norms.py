@@ -5,7 +5,7 @@ painting everywhere, at once. Here they move from frame to frame by a share of t
 
     used = given + pace (own - given)
 
-`given` goes in and `used` comes out, for the next frame. A pace of 1 is instance norm.
+`given` goes in and `own` comes out, for the next frame. A pace of 1 is instance norm.
 
     model, norms = with_slow_norms(style_file_bytes)
 """
@@ -32,13 +32,13 @@ _AXES = "film/axes"
 
 
 def given(norm: int) -> str:
-    """Input: mean and variance of each channel that the norm of this number goes by, float32 (1, C or 1, 1, 2)."""
+    """Input: mean and variance of each channel for the norm of this number, float32 (1, C or 1, 1, 2)."""
     return f"film/{norm}/given"
 
 
-def used(norm: int) -> str:
-    """Output: those that it went by with this frame, float32 (1, C, 1, 2)."""
-    return f"film/{norm}/used"
+def own(norm: int) -> str:
+    """Output: those of this frame itself, float32 (1, C, 1, 2)."""
+    return f"film/{norm}/own"
 
 
 def with_slow_norms(model: bytes) -> tuple[bytes, int]:
@@ -66,7 +66,7 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
     graph += [field(_INPUT, _float(PACE, [1])), field(_TENSOR, _constant(_AXES, np.array([2, 3], np.int64)))]
     for norm in range(norms):  # after the frame and the painting
         free = 1, f"film/{norm}/C", 1, 2
-        graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(used(norm), free))]
+        graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(own(norm), free))]
     return b"".join([*rest, field(_MODEL_GRAPH, b"".join(graph))]), norms
 
 
