@@ -57,13 +57,11 @@ def open_session(
         InputError: an unknown provider, a wrong number of threads, or no usable ONNX Runtime.
         Exception: ONNX Runtime's own, which has no common base: the model does not load.
     """
-    if provider not in PROVIDERS:
-        raise InputError(f"provider '{provider}' is unknown: choose one of {', '.join(PROVIDERS)}")
+    wanted = wanted_provider(provider)
     if threads is not None and threads < 1:
         raise InputError(f"threads: got {threads}, expected 1 or more")
     ort = import_onnxruntime()
     available = set(ort.get_available_providers())
-    wanted = next(n for n, ort_name in ORT_NAMES.items() if ort_name in available) if provider == "auto" else provider
     session = None
     if wanted != "cpu" and ORT_NAMES[wanted] in available:
         session = _try_session(ort, model, wanted, threads, keep_memory)
@@ -78,6 +76,20 @@ def open_session(
             stacklevel=3,
         )
     return session, loaded
+
+
+def wanted_provider(provider: str) -> str:
+    """`provider` itself, or for `auto` the best that this ONNX Runtime has.
+
+    Raises:
+        InputError: an unknown provider, or no usable ONNX Runtime.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"provider '{provider}' is unknown: choose one of {', '.join(PROVIDERS)}")
+    if provider != "auto":
+        return provider
+    available = set(import_onnxruntime().get_available_providers())
+    return next(name for name, ort_name in ORT_NAMES.items() if ort_name in available)
 
 
 def why_not(model: bytes, provider: str) -> str | None:

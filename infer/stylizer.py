@@ -24,7 +24,7 @@ from ..contract import INPUT_NAME, MIN_SIZE_PX, OUTPUT_NAME
 from ..errors import InputError
 from ..pictures import Frame
 from .keep_colours import KeepColours
-from .providers import open_session
+from .providers import open_session, wanted_provider
 from .scene_cuts import SceneCuts
 from .slow_norms import PACE, given, own, with_slow_norms
 from .stylefile import StyleFile, read_style_file
@@ -63,7 +63,8 @@ class Stylizer:
         keep_memory: keep the CPU's working memory between frames: 10 % faster. Without, large photos take 40 % less.
         keep_colours: the strokes of the painting in the colours of the frame.
         film: frames come one after the other, as of one film: what enters in one corner does not repaint the others at
-            once (`slow_norms`). A scene cut begins anew, and so does `forget`. For our own files of `io = frame`.
+            once (`slow_norms`). A scene cut begins anew, and so does `forget`. For our own files of `io = frame`, on a
+            CPU; others paint a film as they paint photos.
 
     Raises:
         InputError: the file is missing, damaged, unsafe or not a style; no ONNX Runtime; a wrong argument.
@@ -95,7 +96,8 @@ class Stylizer:
         self.name = file.card.name if file.card else file.path.stem
         self._keep_colours = KeepColours() if keep_colours else None
         try:
-            model, norms = with_slow_norms(file.data) if film and _can_be_slow(file) else (file.data, 0)
+            slow = film and _can_be_slow(file) and wanted_provider(provider) == "cpu"
+            model, norms = with_slow_norms(file.data) if slow else (file.data, 0)
             session, self.provider = open_session(model, provider=provider, threads=threads, keep_memory=keep_memory)
             self._paint = _open_network(file, session, range_, norms)
         except InputError:

@@ -83,7 +83,7 @@ VARIANTS = {
     "frozen": Variant("norms with the statistics of typical photos", frozen_norms=True),
     "slow": Variant("the default, its norms' statistics moved by a tenth with each frame", norms_rate=0.1),
     "four": Variant("four times the weight", weight=TrainConfig.motion_weight * 4),
-    "smoothed": Variant("the default, smoothed as `video` does", smooth=VideoConfig.smooth),
+    "smoothed": Variant("slow norms, and smoothed as `video` does", norms_rate=0.1, smooth=VideoConfig.smooth),
 }
 TYPICAL_PHOTOS = 16
 CLIP_S = 10
