@@ -18,6 +18,8 @@ from .protobuf import Value, field, fields, text
 
 PACE = "film/pace"
 """Input: float32 (1,)."""
+UNIT = "film/unit"
+"""Input: 1, float32 (1,)."""
 
 # Fields and values of onnx.proto.
 _MODEL_GRAPH = 7
@@ -28,7 +30,7 @@ _INT = 2  # kind of an attribute
 _NORM = "InstanceNormalization"
 _EPSILON = 1e-5  # where the node names none
 
-_AXES = "film/axes"
+_AXES, _BY_CHANNEL = "film/axes", "film/by_channel"
 
 
 def given(norm: int) -> str:
@@ -63,7 +65,9 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
                 graph.append(field(part, content))
     if not norms:
         return model, 0
-    graph += [field(_INPUT, _float(PACE, [1])), field(_TENSOR, _constant(_AXES, np.array([2, 3], np.int64)))]
+    graph += [field(_INPUT, _float(name, [1])) for name in (PACE, UNIT)]
+    for name, numbers in ((_AXES, [2, 3]), (_BY_CHANNEL, [1, -1, 1, 1])):
+        graph.append(field(_TENSOR, _constant(name, np.array(numbers, np.int64))))
     for norm in range(norms):  # after the frame and the painting
         free = 1, f"film/{norm}/C", 1, 2
         graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(own(norm), free))]
@@ -75,49 +79,37 @@ def _op(node: memoryview) -> str:
 
 
 def _slow(node: memoryview, norm: int) -> Iterator[bytes]:
-    """The parts of a graph in place of a norm's node: y = w (x - mean) / deviation + b with the statistics used.
-
-    The node itself stays, as it is quick; its w and b make up for what its own statistics are off:
-    w own_deviation / deviation, and b + w (own_mean - mean) / deviation.
-    """
+    """The parts of a graph in place of a norm's node: y = w (x - mean) / deviation + b with the statistics used."""
     parts = list(fields(node))
     x, weight, bias = (text(value) for number, value in parts if number == _NODE_INPUT)
+    [y] = (text(value) for number, value in parts if number == _NODE_OUTPUT)
     at = f"film/{norm}/"
     yield field(_TENSOR, _constant(at + "epsilon", np.float32(_epsilon(parts))))
-    yield field(_TENSOR, _constant(at + "flat", np.array([-1], np.int64)))
     for op, inputs, *outputs in (
-        ("ReduceMean", [x, _AXES], "mean"),
-        ("ReduceSumSquare", [x, _AXES], "squares"),
-        ("Size", [x], "values"),
-        ("Size", [at + "mean"], "channels"),
-        ("Div", [at + "values", at + "channels"], "places"),
-        ("CastLike", [at + "places", x], "count"),
-        ("Div", [at + "squares", at + "count"], "square"),
-        ("Mul", [at + "mean", at + "mean"], "of_mean"),
-        ("Sub", [at + "square", at + "of_mean"], "difference"),
-        ("Relu", [at + "difference"], "variance"),
-        ("Concat", [at + "mean", at + "variance"], "own"),
-        ("Sub", [at + "own", given(norm)], "off"),
-        ("Mul", [at + "off", PACE], "step"),
-        ("Add", [given(norm), at + "step"], "used"),
-        ("Split", [at + "used"], "used_mean", "used_variance"),
-        ("Add", [at + "variance", at + "epsilon"], "own_energy"),
-        ("Add", [at + "used_variance", at + "epsilon"], "used_energy"),
-        ("Div", [at + "own_energy", at + "used_energy"], "ratio"),
-        ("Sqrt", [at + "ratio"], "gain"),
-        ("Sqrt", [at + "used_energy"], "deviation"),
-        ("Sub", [at + "mean", at + "used_mean"], "excess"),
-        ("Div", [at + "excess", at + "deviation"], "shift"),
-        ("Reshape", [at + "gain", at + "flat"], "flat_gain"),
-        ("Reshape", [at + "shift", at + "flat"], "flat_shift"),
-        ("Mul", [weight, at + "flat_gain"], "weight"),
-        ("Mul", [weight, at + "flat_shift"], "more"),
-        ("Add", [bias, at + "more"], "bias"),
+        # ONNX Runtime turns integers back into floats once for each node that reads them: let it be one.
+        ("Mul", [x, UNIT], at + "x"),
+        ("ReduceMean", [at + "x", _AXES], at + "mean"),
+        ("Mul", [at + "x", at + "x"], at + "squares"),
+        ("ReduceMean", [at + "squares", _AXES], at + "square"),
+        ("Mul", [at + "mean", at + "mean"], at + "of_mean"),
+        ("Sub", [at + "square", at + "of_mean"], at + "difference"),
+        ("Relu", [at + "difference"], at + "variance"),
+        ("Concat", [at + "mean", at + "variance"], own(norm)),
+        ("Sub", [own(norm), given(norm)], at + "off"),
+        ("Mul", [at + "off", PACE], at + "step"),
+        ("Add", [given(norm), at + "step"], at + "used"),
+        ("Split", [at + "used"], at + "used_mean", at + "used_variance"),
+        ("Add", [at + "used_variance", at + "epsilon"], at + "energy"),
+        ("Sqrt", [at + "energy"], at + "deviation"),
+        ("Reshape", [weight, _BY_CHANNEL], at + "weight"),
+        ("Reshape", [bias, _BY_CHANNEL], at + "bias"),
+        ("Div", [at + "weight", at + "deviation"], at + "gain"),
+        ("Mul", [at + "used_mean", at + "gain"], at + "centre"),
+        ("Sub", [at + "bias", at + "centre"], at + "shift"),
+        ("Mul", [at + "x", at + "gain"], at + "scaled"),
+        ("Add", [at + "scaled", at + "shift"], y),
     ):
-        yield field(_NODE, _node(op, inputs, [at + output for output in outputs]))
-    names = iter([x, at + "weight", at + "bias"])
-    same = (field(number, next(names) if number == _NODE_INPUT else value) for number, value in parts)
-    yield field(_NODE, b"".join(same))
+        yield field(_NODE, _node(op, inputs, outputs))
 
 
 def _epsilon(node: Sequence[tuple[int, Value]]) -> float:

@@ -26,7 +26,7 @@ from ..pictures import Frame
 from .keep_colours import KeepColours
 from .providers import open_session, wanted_provider
 from .scene_cuts import SceneCuts
-from .slow_norms import PACE, given, own, with_slow_norms
+from .slow_norms import PACE, UNIT, given, own, with_slow_norms
 from .stylefile import StyleFile, read_style_file
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _open_network(file: StyleFile, session: "InferenceSession", range_: str, nor
 def _check_ours(file: StyleFile, session: "InferenceSession", norms: int) -> None:
     assert file.card is not None
     kind, text, channel_axis = _IO_SHAPES[file.card.io]
-    slow = {PACE, *map(given, range(norms)), *map(own, range(norms))}
+    slow = {PACE, UNIT, *map(given, range(norms)), *map(own, range(norms))}
     for all_nodes, name in ((session.get_inputs(), INPUT_NAME), (session.get_outputs(), OUTPUT_NAME)):
         nodes = [node for node in all_nodes if node.name not in slow]
         got = describe(nodes)
@@ -275,6 +275,7 @@ class _FilmNetwork(_FrameNetwork):
     def _run_bound(self, binding: "IOBinding") -> None:
         pace = 1.0 if self._frames == 0 else _FILM_PACE if self._frames % _FILM_EVERY == 0 else 0.0
         binding.bind_cpu_input(PACE, np.array([pace], np.float32))
+        binding.bind_cpu_input(UNIT, np.ones(1, np.float32))
         for norm in self._norms:
             binding.bind_cpu_input(given(norm), self._statistics[norm])
             binding.bind_output(own(norm), "cpu")

@@ -9,8 +9,9 @@ Columns: grid at each period; tint: how much an edge is coloured for being one, 
 motion over the photo's; alive: change where the photo moves, over the photo's; flicker: change of a still clip, over
 the photo's; and on clips made up from the first photos (allaprima.train.scenes): noise, flicker with stronger noise;
 lamp and enters, change of the painting where the photo does not change, over the photo's change all in all, when a lamp
-swells and when something enters at the edge. All of these are of the bare network; `--smooth 0.7` shows what `video`
-makes of it, and strokes, how far they then still stand out where a clip (`--moving`) is plain, over the bare network's.
+swells and when something enters at the edge. Films are painted with slow norms, as `cam` does, or with `--bare` as
+photos are; `--smooth 0.7` shows what `video` makes of it, and strokes, how far they then still stand out where a clip
+(`--moving`) is plain, over those not smoothed.
 """
 
 import argparse
@@ -164,13 +165,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("styles", nargs="+", help="shipped styles or .onnx files")
     parser.add_argument("--smooth", type=float, default=0.0, metavar="0..1", help="as `allaprima video --smooth` does")
+    parser.add_argument("--bare", action="store_true", help="paint films as photos, without slow norms")
     add_arguments(parser)
     arguments = parser.parse_args()
     if not 0 <= arguments.smooth <= 1:
         parser.error(f"--smooth: got {arguments.smooth:g}, expected 0 to 1")
     yardstick = read_yardstick(arguments)
     rows = {
-        style: yardstick.measure(allaprima.load(style), arguments.smooth, film=allaprima.load(style, film=True))
+        style: yardstick.measure(
+            allaprima.load(style), arguments.smooth, film=allaprima.load(style, film=not arguments.bare)
+        )
         for style in arguments.styles
     }
     rows["the photos themselves"] = yardstick.measure(lambda frame: frame)
