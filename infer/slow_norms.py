@@ -20,13 +20,15 @@ PACE = "film/pace"
 """Input: float32 (1,)."""
 UNIT = "film/unit"
 """Input: 1, float32 (1,)."""
+LOOKS = "film/looks"
+"""Input: whether to look at the frame's own statistics, bool (1,); where not, `own` is `given`, and time is saved."""
 
 # Fields and values of onnx.proto.
 _MODEL_GRAPH = 7
 _NODE, _TENSOR, _INPUT, _OUTPUT = 1, 5, 11, 12  # of GraphProto
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _OP_TYPE, _ATTRIBUTE = 1, 2, 3, 4, 5
-_FLOAT, _INT64 = 1, 7  # kinds of tensors
-_INT = 2  # kind of an attribute
+_FLOAT, _INT64, _BOOL = 1, 7, 9  # kinds of tensors
+_INT, _GRAPH = 2, 5  # kinds of attributes
 _NORM = "InstanceNormalization"
 _EPSILON = 1e-5  # where the node names none
 
@@ -65,12 +67,13 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
                 graph.append(field(part, content))
     if not norms:
         return model, 0
-    graph += [field(_INPUT, _float(name, [1])) for name in (PACE, UNIT)]
+    graph += [field(_INPUT, _value(name, [1])) for name in (PACE, UNIT)]
+    graph.append(field(_INPUT, _value(LOOKS, [1], _BOOL)))
     for name, numbers in ((_AXES, [2, 3]), (_BY_CHANNEL, [1, -1, 1, 1])):
         graph.append(field(_TENSOR, _constant(name, np.array(numbers, np.int64))))
     for norm in range(norms):  # after the frame and the painting
-        free = 1, f"film/{norm}/C", 1, 2
-        graph += [field(_INPUT, _float(given(norm), free)), field(_OUTPUT, _float(own(norm), free))]
+        names = (_INPUT, given(norm)), (_OUTPUT, own(norm))
+        graph += [field(part, _value(name, _free(norm))) for part, name in names]
     return b"".join([*rest, field(_MODEL_GRAPH, b"".join(graph))]), norms
 
 
@@ -88,13 +91,7 @@ def _slow(node: memoryview, norm: int) -> Iterator[bytes]:
     for op, inputs, *outputs in (
         # ONNX Runtime turns integers back into floats once for each node that reads them: let it be one.
         ("Mul", [x, UNIT], at + "x"),
-        ("ReduceMean", [at + "x", _AXES], at + "mean"),
-        ("Mul", [at + "x", at + "x"], at + "squares"),
-        ("ReduceMean", [at + "squares", _AXES], at + "square"),
-        ("Mul", [at + "mean", at + "mean"], at + "of_mean"),
-        ("Sub", [at + "square", at + "of_mean"], at + "difference"),
-        ("Relu", [at + "difference"], at + "variance"),
-        ("Concat", [at + "mean", at + "variance"], own(norm)),
+        ("If", [LOOKS], own(norm)),
         ("Sub", [own(norm), given(norm)], at + "off"),
         ("Mul", [at + "off", PACE], at + "step"),
         ("Add", [given(norm), at + "step"], at + "used"),
@@ -109,7 +106,33 @@ def _slow(node: memoryview, norm: int) -> Iterator[bytes]:
         ("Mul", [at + "x", at + "gain"], at + "scaled"),
         ("Add", [at + "scaled", at + "shift"], y),
     ):
-        yield field(_NODE, _node(op, inputs, outputs))
+        yield field(_NODE, _node(op, inputs, outputs, _branches(norm) if op == "If" else b""))
+
+
+def _branches(norm: int) -> bytes:
+    """Attributes of the `If` that looks at a frame's own statistics, or takes those given for them."""
+    at = f"film/{norm}/"
+    looking = [
+        _node("ReduceMean", [at + "x", _AXES], [at + "mean"]),
+        _node("Mul", [at + "x", at + "x"], [at + "squares"]),
+        _node("ReduceMean", [at + "squares", _AXES], [at + "square"]),
+        _node("Mul", [at + "mean", at + "mean"], [at + "of_mean"]),
+        _node("Sub", [at + "square", at + "of_mean"], [at + "difference"]),
+        _node("Relu", [at + "difference"], [at + "variance"]),
+        _node("Concat", [at + "mean", at + "variance"], [at + "seen"]),
+    ]
+    blind = [_node("Identity", [given(norm)], [at + "unseen"])]
+    attributes = []
+    for name, nodes, output in (("then_branch", looking, at + "seen"), ("else_branch", blind, at + "unseen")):
+        graph = b"".join(field(_NODE, node) for node in nodes) + field(2, name)
+        graph += field(_OUTPUT, _value(output, _free(norm)))
+        attributes.append(field(_ATTRIBUTE, field(1, name) + field(6, graph) + field(20, _GRAPH)))
+    return b"".join(attributes)
+
+
+def _free(norm: int) -> tuple[int | str, ...]:
+    """Shape of statistics."""
+    return 1, f"film/{norm}/C", 1, 2
 
 
 def _epsilon(node: Sequence[tuple[int, Value]]) -> float:
@@ -120,12 +143,12 @@ def _epsilon(node: Sequence[tuple[int, Value]]) -> float:
     return _EPSILON
 
 
-def _node(op: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def _node(op: str, inputs: Sequence[str], outputs: Sequence[str], attributes: bytes = b"") -> bytes:
     parts = [field(_NODE_INPUT, name) for name in inputs] + [field(_NODE_OUTPUT, name) for name in outputs]
     parts += [field(_NODE_NAME, outputs[0]), field(_OP_TYPE, op)]
     numbers = {"Concat": {"axis": 3}, "Split": {"axis": 3, "num_outputs": 2}}.get(op, {})
     parts += [field(_ATTRIBUTE, field(1, name) + field(3, value) + field(20, _INT)) for name, value in numbers.items()]
-    return b"".join(parts)
+    return b"".join(parts) + attributes
 
 
 def _constant(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.int64]] | np.float32") -> bytes:
@@ -135,7 +158,7 @@ def _constant(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     return sides + field(2, kind) + field(8, name) + field(9, value.tobytes())
 
 
-def _float(name: str, shape: Sequence[int | str]) -> bytes:
+def _value(name: str, shape: Sequence[int | str], kind: int = _FLOAT) -> bytes:
     """A ValueInfoProto; a side that is a name is free."""
     sides = b"".join(field(1, field(1 if isinstance(side, int) else 2, side)) for side in shape)
-    return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, sides)))
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, sides)))

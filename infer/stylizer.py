@@ -26,7 +26,7 @@ from ..pictures import Frame
 from .keep_colours import KeepColours
 from .providers import open_session, wanted_provider
 from .scene_cuts import SceneCuts
-from .slow_norms import PACE, UNIT, given, own, with_slow_norms
+from .slow_norms import LOOKS, PACE, UNIT, given, own, with_slow_norms
 from .stylefile import StyleFile, read_style_file
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _open_network(file: StyleFile, session: "InferenceSession", range_: str, nor
 def _check_ours(file: StyleFile, session: "InferenceSession", norms: int) -> None:
     assert file.card is not None
     kind, text, channel_axis = _IO_SHAPES[file.card.io]
-    slow = {PACE, UNIT, *map(given, range(norms)), *map(own, range(norms))}
+    slow = {LOOKS, PACE, UNIT, *map(given, range(norms)), *map(own, range(norms))}
     for all_nodes, name in ((session.get_inputs(), INPUT_NAME), (session.get_outputs(), OUTPUT_NAME)):
         nodes = [node for node in all_nodes if node.name not in slow]
         got = describe(nodes)
@@ -256,7 +256,7 @@ class _FilmNetwork(_FrameNetwork):
 
     def __init__(self, file: StyleFile, session: "InferenceSession", norms: int) -> None:
         super().__init__(file, session)
-        self._norms = range(norms)
+        self._norms, self._unit = range(norms), np.ones(1, np.float32)
         self.forget()
 
     def forget(self) -> None:
@@ -273,20 +273,24 @@ class _FilmNetwork(_FrameNetwork):
         return super().__call__(frame)
 
     def _run_bound(self, binding: "IOBinding") -> None:
-        pace = 1.0 if self._frames == 0 else _FILM_PACE if self._frames % _FILM_EVERY == 0 else 0.0
-        binding.bind_cpu_input(PACE, np.array([pace], np.float32))
-        binding.bind_cpu_input(UNIT, np.ones(1, np.float32))
+        looks = self._frames % _FILM_EVERY == 0
+        pace = 0.0 if not looks else _FILM_PACE if self._frames else 1.0
+        for name, value in ((LOOKS, np.array([looks])), (PACE, np.array([pace], np.float32)), (UNIT, self._unit)):
+            binding.bind_cpu_input(name, value)
         for norm in self._norms:
             binding.bind_cpu_input(given(norm), self._statistics[norm])
             binding.bind_output(own(norm), "cpu")
         super()._run_bound(binding)
-        statistics = [value.numpy() for value in binding.get_outputs()[1:]]
-        pairs = list(zip(self._statistics, statistics, strict=True))
-        if self._frames and any(_leaps(before, now) for before, now in pairs):
-            self._begin()  # with the next frame
-            return
-        self._statistics = [before + np.float32(pace) * (now - before) for before, now in pairs]
         self._frames += 1
+        if looks:
+            self._look([value.numpy() for value in binding.get_outputs()[1:]], pace)
+
+    def _look(self, statistics: list[Array], pace: float) -> None:
+        pairs = list(zip(self._statistics, statistics, strict=True))
+        if pace < 1 and any(_leaps(before, now) for before, now in pairs):
+            self._begin()  # with the next frame: what the later norms have seen is half of each light
+        else:
+            self._statistics = [before + np.float32(pace) * (now - before) for before, now in pairs]
 
 
 def _leaps(before: Array, now: Array) -> bool:
