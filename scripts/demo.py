@@ -84,7 +84,7 @@ def demo(style: str, out: Path) -> None:
     """
     from make_demo_clip import FRAMES, HEIGHT_PX, WIDTH_PX, frame_at, make_clip
 
-    stylize = allaprima.load(style)
+    stylize = allaprima.load(style, film=True)
     out.mkdir(parents=True, exist_ok=True)
     clip, painted, picture = out / "demo_clip.mp4", out / "demo.mp4", out / "demo.png"
     console.print(f"1/3 making a clip of {FRAMES} frames: {clip}")
