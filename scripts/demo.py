@@ -84,13 +84,13 @@ def demo(style: str, out: Path) -> None:
     """
     from make_demo_clip import FRAMES, HEIGHT_PX, WIDTH_PX, frame_at, make_clip
 
-    stylize = allaprima.load(style, film=True)
+    stylize = allaprima.load(style)
     out.mkdir(parents=True, exist_ok=True)
     clip, painted, picture = out / "demo_clip.mp4", out / "demo.mp4", out / "demo.png"
     console.print(f"1/3 making a clip of {FRAMES} frames: {clip}")
     make_clip(clip)
     console.print(f"2/3 painting it with {stylize.name}: {painted}")
-    seconds = paint(clip, stylize, painted)
+    seconds = paint(clip, allaprima.load(style, film=True), painted)
     console.print(f"3/3 before and after: {picture}")
     write_picture(picture, before_and_after([frame_at(index) for index in BEFORE_AND_AFTER], stylize))
     console.print(
