@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .protobuf import Value, field, fields, text
+from .stylefile import GRAPH, OP_TYPE
 
 PACE = "film/pace"
 """Input: float32 (1,)."""
@@ -24,11 +25,10 @@ LOOKS = "film/looks"
 """Input: whether to look at the frame's own statistics, bool (1,); where not, `own` is `given`, and time is saved."""
 
 # Fields and values of onnx.proto.
-_MODEL_GRAPH = 7
 _NODE, _TENSOR, _INPUT, _OUTPUT = 1, 5, 11, 12  # of GraphProto
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _OP_TYPE, _ATTRIBUTE = 1, 2, 3, 4, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _ATTRIBUTE = 1, 2, 3, 5  # of NodeProto
 _FLOAT, _INT64, _BOOL = 1, 7, 9  # kinds of tensors
-_INT, _GRAPH = 2, 5  # kinds of attributes
+_INT, _SUBGRAPH = 2, 5  # kinds of attributes
 _NORM = "InstanceNormalization"
 _EPSILON = 1e-5  # where the node names none
 
@@ -55,8 +55,9 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
         The rewritten file, and how many norms it has. Where there is none, the file is as before.
     """
     rest, graph, norms = list[bytes](), list[bytes](), 0
+    # Written again as they were read: no field of a model or a graph is one of fixed width.
     for number, value in fields(memoryview(model)):
-        if number != _MODEL_GRAPH or isinstance(value, int):
+        if number != GRAPH or isinstance(value, int):
             rest.append(field(number, value))
             continue
         for part, content in fields(value):
@@ -74,11 +75,11 @@ def with_slow_norms(model: bytes) -> tuple[bytes, int]:
     for norm in range(norms):  # after the frame and the painting
         names = (_INPUT, given(norm)), (_OUTPUT, own(norm))
         graph += [field(part, _value(name, _free(norm))) for part, name in names]
-    return b"".join([*rest, field(_MODEL_GRAPH, b"".join(graph))]), norms
+    return b"".join([*rest, field(GRAPH, b"".join(graph))]), norms
 
 
 def _op(node: memoryview) -> str:
-    return next((text(value) for number, value in fields(node) if number == _OP_TYPE), "")
+    return next((text(value) for number, value in fields(node) if number == OP_TYPE), "")
 
 
 def _slow(node: memoryview, norm: int) -> Iterator[bytes]:
@@ -126,7 +127,7 @@ def _branches(norm: int) -> bytes:
     for name, nodes, output in (("then_branch", looking, at + "seen"), ("else_branch", blind, at + "unseen")):
         graph = b"".join(field(_NODE, node) for node in nodes) + field(2, name)
         graph += field(_OUTPUT, _value(output, _free(norm)))
-        attributes.append(field(_ATTRIBUTE, field(1, name) + field(6, graph) + field(20, _GRAPH)))
+        attributes.append(field(_ATTRIBUTE, field(1, name) + field(6, graph) + field(20, _SUBGRAPH)))
     return b"".join(attributes)
 
 
@@ -145,7 +146,7 @@ def _epsilon(node: Sequence[tuple[int, Value]]) -> float:
 
 def _node(op: str, inputs: Sequence[str], outputs: Sequence[str], attributes: bytes = b"") -> bytes:
     parts = [field(_NODE_INPUT, name) for name in inputs] + [field(_NODE_OUTPUT, name) for name in outputs]
-    parts += [field(_NODE_NAME, outputs[0]), field(_OP_TYPE, op)]
+    parts += [field(_NODE_NAME, outputs[0]), field(OP_TYPE, op)]
     numbers = {"Concat": {"axis": 3}, "Split": {"axis": 3, "num_outputs": 2}}.get(op, {})
     parts += [field(_ATTRIBUTE, field(1, name) + field(3, value) + field(20, _INT)) for name, value in numbers.items()]
     return b"".join(parts) + attributes

@@ -118,7 +118,6 @@ class Smoother:
         """Begin anew with the next painting; where `paint` calls it, with the one that it makes."""
         self._painting = np.empty((0, 0, 3), np.uint8)
         self.cut, self._cuts = False, SceneCuts()
-        self._rested, self._in_vain = False, 0
 
     def _anew(self, painting: Frame, seen: Frame) -> Frame:
         self._painting, self._seen, self._memory = painting.copy(), seen, Memory()

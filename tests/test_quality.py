@@ -265,6 +265,27 @@ def test_an_interrupted_camera_is_not_behind() -> None:
     assert lost == [False, False, True, False]
 
 
+def test_a_frame_that_need_not_be_painted_does_not_put_a_session_behind() -> None:
+    """Before a scene at rest every other one is left out: the time from one painting to the next is that of two."""
+    lost: list[bool] = []
+
+    class Controller(QualityController):
+        def add(self, cost_ms: float, *, time_s: float, dropped: bool = False, beside_ms: float = 0.0) -> None:
+            lost.append(dropped)
+
+    total = iter(range(9))  # of a camera of twice the rate, say
+    paint = ScaledPainter(lambda f: f, Controller(5), dropped=lambda: next(total))
+    for rests in (False, True, False):
+        start = monotonic()
+        while monotonic() - start < 0.13:
+            pass
+        if rests:
+            paint.rest()
+        else:
+            paint(np.zeros((16, 16, 3), np.uint8))
+    assert lost == [False, False]
+
+
 # A real style under a real load.
 
 BUSY = """
